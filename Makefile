@@ -1,0 +1,63 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard protos/jobstatus/v1/*.proto)
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos
+
+.PHONY: help
+help: ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+# The stamp is newer than what it was made from, so an install happens once.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.installed ## Install the project and its tools into .venv.
+
+.PHONY: proto
+proto: install ## Generate the Python code of the protos.
+	$(PROTOC) --python_out=protos --pyi_out=protos --grpc_python_out=protos $(PROTOS)
+
+.PHONY: verify-proto
+verify-proto: install ## Fail if the generated code is not what the protos say.
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(PROTOC) --python_out=$$tmp --pyi_out=$$tmp --grpc_python_out=$$tmp $(PROTOS) && \
+	status=0; for made in $$tmp/jobstatus/v1/*; do diff -u "protos/$${made#$$tmp/}" "$$made" || status=1; done; \
+	for kept in protos/jobstatus/v1/*_pb2*; do [ -e "$$tmp/$${kept#protos/}" ] || { echo "$$kept: no proto makes it"; status=1; }; done; \
+	[ $$status = 0 ] || { echo 'The generated code differs from the protos: run make proto.'; exit 1; }
+
+.PHONY: format
+format: install ## Format the code.
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+.PHONY: lint
+lint: install ## Check style, types and protos.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+.PHONY: test
+test: install ## Run the tests, on SQLite and on a PostgreSQL they start themselves.
+	$(BIN)/pytest $(TEST)
+
+.PHONY: check
+check: verify-proto lint test ## All that must hold before a commit.
+
+.PHONY: run
+run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstration job.
+	$(BIN)/jobstatus serve --listen 127.0.0.1:50051 --database-url sqlite:///jobstatus.db --demo
+
+.PHONY: clean
+clean: ## Remove everything that was made here, the database of make run included.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,220 @@
+"""What can go wrong, in the service's own words.
+
+JobStatusError
+├── InvalidRequest           the caller's words are wrong; names every fault
+│   ├── PageTokenInvalid
+│   └── ResumeTokenInvalid
+├── NotFound
+│   ├── JobNotFound
+│   └── JobDeleted           it was there, and is no more
+├── ResourceExhausted
+│   ├── TooManyReports
+│   └── StoreFull
+├── Unavailable              trying again helps
+│   ├── StoreUnavailable
+│   ├── ServerDraining
+│   ├── StreamExpired
+│   └── CallInterrupted
+├── DeadlineExceeded
+├── SchemaMismatch           the operator's to mend; never reaches a caller
+└── HistoryChanged           the watch answers it with a reset; never reaches a caller
+
+`reason` is the machine-readable half, `metadata` the variable words of the message. What a caller gets for
+each stands in one table, in `status.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+MISSING: Final = "MISSING_PARAMETER_VALUE"
+INVALID: Final = "INVALID_PARAMETER_VALUE"
+
+
+class Violation(NamedTuple):
+    """One fault of a request: where it is, what is wrong, and `MISSING` or `INVALID`."""
+
+    field: str
+    description: str
+    reason: str = INVALID
+
+
+class JobStatusError(Exception):
+    """Something went wrong that has a name.
+
+    Attributes:
+        reason: UPPER_SNAKE, stable, for programs.
+        metadata: the variable words of the message, by name.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.metadata: Mapping[str, str] = metadata or {}
+
+
+class InvalidRequest(JobStatusError):
+    """The request breaks the contract; nothing was written.
+
+    Attributes:
+        violations: every fault found, never empty.
+    """
+
+    reason = INVALID
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"{first.field}: {first.description}{more}", {"field": first.field})
+        self.violations = tuple(violations)
+        if self.reason == INVALID and all(violation.reason == MISSING for violation in violations):
+            self.reason = MISSING
+
+
+class PageTokenInvalid(InvalidRequest):
+    """The page token is broken, foreign, or belongs to another query."""
+
+    reason = "PAGE_TOKEN_INVALID"
+
+
+class ResumeTokenInvalid(InvalidRequest):
+    """The resume token is broken, foreign, or belongs to another job."""
+
+    reason = "RESUME_TOKEN_INVALID"
+
+
+class NotFound(JobStatusError):
+    """The thing asked for is not there.
+
+    Attributes:
+        resource_type: its type in the contract.
+        resource_name: its name.
+    """
+
+    def __init__(self, message: str, resource_type: str, resource_name: str, metadata: Mapping[str, str]) -> None:
+        super().__init__(message, metadata)
+        self.resource_type = resource_type
+        self.resource_name = resource_name
+
+
+class JobNotFound(NotFound):
+    """Nobody has reported the job."""
+
+    reason = "JOB_NOT_FOUND"
+
+    def __init__(self, project_id: str, job_id: str) -> None:
+        super().__init__(
+            f"no job '{job_id}' in project '{project_id}'", *_job_resource(project_id, job_id)
+        )
+
+
+class JobDeleted(NotFound):
+    """The job was there, and has been deleted."""
+
+    reason = "JOB_DELETED"
+
+    def __init__(self, project_id: str, job_id: str) -> None:
+        super().__init__(
+            f"job '{job_id}' in project '{project_id}' has been deleted", *_job_resource(project_id, job_id)
+        )
+
+
+def _job_resource(project_id: str, job_id: str) -> tuple[str, str, Mapping[str, str]]:
+    name = f"projects/{project_id}/jobs/{job_id}"
+    return "jobstatus.v1.Job", name, {"project_id": project_id, "job_id": job_id}
+
+
+class ResourceExhausted(JobStatusError):
+    """A limit is reached."""
+
+
+class TooManyReports(ResourceExhausted):
+    """Too many reports of one job wait for their turn."""
+
+    reason = "TOO_MANY_REPORTS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} reports of this job are waiting already", {"limit": str(limit)})
+
+
+class StoreFull(ResourceExhausted):
+    """The database's disk is full; reads go on."""
+
+    reason = "STORE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("the database is out of space")
+
+
+class Unavailable(JobStatusError):
+    """It does not work now; the same call may work later.
+
+    Attributes:
+        retry_delay: seconds after which to try again.
+    """
+
+    def __init__(self, message: str, retry_delay: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_delay = retry_delay
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer, or is too busy."""
+
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the database does not answer")
+
+
+class ServerDraining(Unavailable):
+    """The server is stopping; another one, or the next, will answer."""
+
+    reason = "SERVER_DRAINING"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
+
+
+class StreamExpired(Unavailable):
+    """The stream has reached its maximum age."""
+
+    reason = "STREAM_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("the stream has reached its maximum age: watch again from the last resume token", 0.1)
+
+
+class CallInterrupted(Unavailable):
+    """The server gave the call up for reasons of its own."""
+
+    reason = "CALL_INTERRUPTED"
+
+    def __init__(self) -> None:
+        super().__init__("the server interrupted the call")
+
+
+class DeadlineExceeded(JobStatusError):
+    """The caller's deadline passed before the work was done."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the work was done")
+
+
+class SchemaMismatch(JobStatusError):
+    """The database's schema is not one this program can work with."""
+
+    reason = "SCHEMA_MISMATCH"
+
+
+class HistoryChanged(JobStatusError):
+    """The position held is not in the history the database has."""
+
+    reason = "HISTORY_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("the position is not in the job's history")

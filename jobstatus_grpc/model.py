@@ -1,0 +1,267 @@
+"""Jobs, granules and their changes, as the service thinks of them: immutable values, no behaviour.
+
+Times are integer microseconds since 1970-01-01 UTC. `None` is "never reported"; an empty string was
+reported so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+DEFAULT_PROJECT: Final = "default"
+
+MAX_ID_BYTES: Final = 512
+MAX_GRANULE_BYTES: Final = 16 * 1024
+MAX_JOB_BYTES: Final = 512 * 1024
+MAX_REPORT_GRANULES: Final = 10_000
+MAX_REPORT_BYTES: Final = 4 * 1024 * 1024
+MAX_FRAME_BYTES: Final = 1024 * 1024
+MAX_ATTEMPT: Final = 2**31 - 1
+
+
+class JobState(IntEnum):
+    """How a job stands. The numbers are those of the wire."""
+
+    UNSPECIFIED = 0  #: The system's word has no counterpart here; open.
+    PENDING = 1  #: Nothing has moved yet.
+    RUNNING = 2  #: Under way.
+    SUCCEEDED = 3  #: Ended, all of it well.
+    FAILED = 4  #: Ended, some of it wrong.
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self >= JobState.SUCCEEDED
+
+
+class GranuleState(IntEnum):
+    """How a granule stands. The numbers are those of the wire."""
+
+    UNSPECIFIED = 0  #: The system's word has no counterpart here; open.
+    PENDING = 1  #: Nothing has been done yet.
+    STAGED = 2  #: Out of the archive, not yet at its destination.
+    SUCCEEDED = 3  #: At its destination.
+    FAILED = 4  #: Given up.
+
+
+class JobKey(NamedTuple):
+    """The name of a job."""
+
+    project_id: str
+    job_id: str
+
+
+class GranuleKey(NamedTuple):
+    """The name of a granule within its job. Ordered by bytes, as the store orders them."""
+
+    collection_id: str
+    granule_id: str
+
+
+class Position(NamedTuple):
+    """A point in the history of a job.
+
+    The revision says how far; the commit id, random for every write transaction, says in which history:
+    two databases that went different ways share revisions, but no commit id.
+    """
+
+    revision: int
+    commit_id: int
+
+
+class ItemError(NamedTuple):
+    """Why an item failed, in its system's terms."""
+
+    code: str | None = None
+    reason: str | None = None
+
+
+class Totals(NamedTuple):
+    """How many granules a job has in each state, in the order of `GranuleState`'s numbers."""
+
+    unspecified: int = 0
+    pending: int = 0
+    staged: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+class Granule(NamedTuple):
+    """A granule as it stands."""
+
+    collection_id: str
+    granule_id: str
+    state: GranuleState
+    native_state: str | None
+    attempt: int
+    error: ItemError | None
+    message: str | None
+    request_time: int | None
+    end_time: int | None
+    update_time: int
+    revision: int
+
+    @property
+    def key(self) -> GranuleKey:
+        """Its name within its job."""
+        return GranuleKey(self.collection_id, self.granule_id)
+
+
+class GranuleReport(NamedTuple):
+    """What a reporter says about a granule; `None` is "no news"."""
+
+    collection_id: str
+    granule_id: str
+    state: GranuleState | None = None
+    native_state: str | None = None
+    attempt: int | None = None
+    error: ItemError | None = None
+    message: str | None = None
+    request_time: int | None = None
+    end_time: int | None = None
+
+    @property
+    def key(self) -> GranuleKey:
+        """Its name within its job."""
+        return GranuleKey(self.collection_id, self.granule_id)
+
+
+class Job(NamedTuple):
+    """A job as it stands, without its granules.
+
+    `state_reported`, `begin_time_reported` and `end_time_reported` tell what a reporter said from what was
+    derived from the granules.
+    """
+
+    project_id: str
+    job_id: str
+    system: str | None
+    job_type: str | None
+    state: JobState
+    native_state: str | None
+    attempt: int
+    description: str | None
+    message: str | None
+    error: ItemError | None
+    create_time: int
+    begin_time: int | None
+    end_time: int | None
+    update_time: int
+    totals: Totals
+    granules_complete: bool
+    labels: Mapping[str, str]
+    revision: int
+    state_reported: bool
+    begin_time_reported: bool
+    end_time_reported: bool
+
+    @property
+    def key(self) -> JobKey:
+        """Its name."""
+        return JobKey(self.project_id, self.job_id)
+
+
+class JobReport(NamedTuple):
+    """What a reporter says about a job; `None` (and no labels) is "no news"."""
+
+    project_id: str
+    job_id: str
+    system: str | None = None
+    job_type: str | None = None
+    state: JobState | None = None
+    native_state: str | None = None
+    attempt: int | None = None
+    description: str | None = None
+    message: str | None = None
+    error: ItemError | None = None
+    begin_time: int | None = None
+    end_time: int | None = None
+    granules_complete: bool | None = None
+    labels: Mapping[str, str] | None = None
+
+    @property
+    def key(self) -> JobKey:
+        """Its name."""
+        return JobKey(self.project_id, self.job_id)
+
+
+class Report(NamedTuple):
+    """What one call reports, committed whole or not at all.
+
+    `job` is `None` where only granules are reported, of a job that must exist. `authoritative` marks its
+    system's truth when taken: a state the merge would refuse at the item's attempt is its next attempt.
+    """
+
+    key: JobKey
+    job: JobReport | None
+    granules: Sequence[GranuleReport]
+    authoritative: bool = False
+
+
+class Change(NamedTuple):
+    """One change of a job's history: the item as it was after it, and the totals after it."""
+
+    revision: int
+    commit_id: int
+    change_time: int
+    item: Granule | Job
+    previous_state: GranuleState | None
+    totals: Totals
+
+    @property
+    def position(self) -> Position:
+        """Where in the history it stands."""
+        return Position(self.revision, self.commit_id)
+
+
+def text_bytes(text: str | None) -> int:
+    """Return how many bytes `text` takes as UTF-8; 0 for `None`."""
+    if text is None:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _error_bytes(error: ItemError | None) -> int:
+    return 0 if error is None else 8 + text_bytes(error.code) + text_bytes(error.reason)
+
+
+def granule_bytes(granule: Granule) -> int:
+    """Return an upper bound of the bytes `granule` takes in a frame.
+
+    The texts as they are, and 96 for all numbers, times, tags and lengths.
+    """
+    return (
+        96
+        + text_bytes(granule.collection_id)
+        + text_bytes(granule.granule_id)
+        + text_bytes(granule.native_state)
+        + text_bytes(granule.message)
+        + _error_bytes(granule.error)
+    )
+
+
+def job_bytes(job: Job) -> int:
+    """Return an upper bound of the bytes `job` takes in a frame.
+
+    The texts as they are, 16 for each label, and 192 for all numbers, times, tags and lengths.
+    """
+    return (
+        192
+        + text_bytes(job.project_id)
+        + text_bytes(job.job_id)
+        + text_bytes(job.system)
+        + text_bytes(job.job_type)
+        + text_bytes(job.native_state)
+        + text_bytes(job.description)
+        + text_bytes(job.message)
+        + _error_bytes(job.error)
+        + sum(16 + text_bytes(key) + text_bytes(value) for key, value in job.labels.items())
+    )
+
+
+def change_bytes(change: Change) -> int:
+    """Return an upper bound of the bytes `change` takes in a frame."""
+    item = change.item
+    return 32 + (granule_bytes(item) if isinstance(item, Granule) else job_bytes(item))

@@ -1,0 +1,342 @@
+"""What the service asks of a store. The contract stands here, once; `sql.py` fulfils it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import NamedTuple
+
+from jobstatus_grpc.model import (
+    Change,
+    Granule,
+    GranuleKey,
+    GranuleState,
+    Job,
+    JobKey,
+    JobState,
+    Position,
+    Report,
+    Totals,
+)
+
+
+class NewsMode(Enum):
+    """How a process hears of commits made by other processes."""
+
+    NOTIFY = "notify"  #: The database tells it.
+    POLL = "poll"  #: It asks the database.
+
+
+class Identity(NamedTuple):
+    """Which store it is. Made with the store, and the same for ever after.
+
+    Attributes:
+        store_id: 16 random bytes.
+        secret: 32 random bytes that tokens are signed with.
+    """
+
+    store_id: bytes
+    secret: bytes
+
+
+class StoredJob(NamedTuple):
+    """A job's row.
+
+    Attributes:
+        job_pk: the row's key; never given to another job, even after a deletion.
+        commit_id: of the transaction that made the job's latest revision.
+        last_report_time: when a report last arrived, changing something or not; known to the second.
+        job: the job.
+    """
+
+    job_pk: int
+    commit_id: int
+    last_report_time: int
+    job: Job
+
+    @property
+    def position(self) -> Position:
+        """The head of the job's history."""
+        return Position(self.job.revision, self.commit_id)
+
+
+class Head(NamedTuple):
+    """As much of a job's row as tells whether there is something new."""
+
+    position: Position
+    last_report_time: int
+
+
+class GranuleQuery(NamedTuple):
+    """Which granules of a job a page holds.
+
+    Attributes:
+        limit: how many at most; positive.
+        after: the last key of the page before; `None` for the first page.
+        states: only granules in one of these; empty for all.
+    """
+
+    limit: int
+    after: GranuleKey | None = None
+    states: Collection[GranuleState] = ()
+
+
+class JobPage(NamedTuple):
+    """A job and one page of its granules, read at one revision.
+
+    Attributes:
+        stored: the job.
+        granules: in key order, together at most `MAX_FRAME_BYTES`.
+        more: whether others follow.
+    """
+
+    stored: StoredJob
+    granules: Sequence[Granule]
+    more: bool
+
+
+class JobQuery(NamedTuple):
+    """Which jobs of a project a page holds.
+
+    Attributes:
+        project_id: the project.
+        limit: how many at most; positive.
+        before: the `next_before` of the page before; `None` for the first page.
+        states: only jobs in one of these; empty for all.
+        system: only jobs of this system; empty for all.
+        job_type: only jobs of this type; empty for all.
+        labels: only jobs with all of these; empty for all.
+    """
+
+    project_id: str
+    limit: int
+    before: int | None = None
+    states: Collection[JobState] = ()
+    system: str = ""
+    job_type: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class JobList(NamedTuple):
+    """One page of a project's jobs.
+
+    Attributes:
+        jobs: newest first, together at most `MAX_FRAME_BYTES`.
+        next_before: where the next page begins; `None` on the last.
+    """
+
+    jobs: Sequence[Job]
+    next_before: int | None
+
+
+class ChangeBatch(NamedTuple):
+    """A part of a job's history, and the job at its head, read at one moment.
+
+    Attributes:
+        stored: the job.
+        changes: the changes after the position asked for, consecutive, oldest first.
+    """
+
+    stored: StoredJob
+    changes: Sequence[Change]
+
+
+class Snapshot(NamedTuple):
+    """The whole of a job at one revision.
+
+    Attributes:
+        stored: the job.
+        pages: all its granules, in key order, in pages of at most 300; to be read only while the snapshot
+            is open.
+    """
+
+    stored: StoredJob
+    pages: Iterator[Sequence[Granule]]
+
+
+class ReportResult(NamedTuple):
+    """What became of a report: the job right after it, and how its items fared.
+
+    Attributes:
+        job_pk: the job's row.
+        position: the job's head.
+        totals: the job's totals.
+        state: the job's state.
+        changed: whether the report made any revision.
+        applied: how many items changed something.
+        unchanged: how many said what was known.
+        stale: how many came too late.
+    """
+
+    job_pk: int
+    position: Position
+    totals: Totals
+    state: JobState
+    changed: bool
+    applied: int
+    unchanged: int
+    stale: int
+
+
+class News(NamedTuple):
+    """Which jobs may have changed: a hint, never the truth.
+
+    Attributes:
+        job_pks: these.
+        everything: any job may have; `job_pks` then says nothing.
+    """
+
+    job_pks: frozenset[int] = frozenset()
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.job_pks)
+
+
+class NewsSource(abc.ABC):
+    """Hears of commits made by other processes. Used by one thread at a time.
+
+    News may be lost, late or doubled; whoever listens also polls.
+    """
+
+    @property
+    @abc.abstractmethod
+    def mode(self) -> NewsMode:
+        """How it hears at this moment."""
+
+    @abc.abstractmethod
+    def wait(self, timeout: float) -> News:
+        """Return what was heard since the last call, waiting up to `timeout` seconds for it.
+
+        After an interruption in which something may have been missed, says `everything`. Never raises for
+        a database that does not answer: it keeps trying, and returns no news meanwhile.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of the connection, and end a `wait` in another thread soon."""
+
+
+class JobStore(abc.ABC):
+    """Keeps jobs, their granules and the history of both.
+
+    Every method may be called from any thread, and blocks. A `deadline` is a moment of `time.monotonic()`
+    by which the caller wants an answer; `None` is no hurry. Whatever a retry can mend is retried within
+    the deadline, two seconds at most.
+
+    Raises, from every method that reads or writes:
+        StoreUnavailable: the database did not answer in time, or `prepare` has not succeeded yet.
+        DeadlineExceeded: the deadline passed first.
+    """
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Make sure the schema is there and fits, and learn the store's identity.
+
+        An embedded store migrates itself, whichever process comes first; a server's schema is its
+        operator's.
+
+        Raises:
+            SchemaMismatch: the schema is not one this program works with; says what to do.
+        """
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> Identity:
+        """Which store it is.
+
+        Raises:
+            StoreUnavailable: `prepare` has not succeeded yet.
+        """
+
+    @abc.abstractmethod
+    def ping(self) -> None:
+        """Return if the database answers a query."""
+
+    @abc.abstractmethod
+    def report(self, report: Report, deadline: float | None = None) -> ReportResult:
+        """Merge a report into its job, in one transaction, durably.
+
+        Reports of one job are merged one after the other, in the order of their revisions. A report that
+        changes nothing leaves the job's revision and commit id as they are. A report whose commit was in
+        doubt is taken exactly once.
+
+        Raises:
+            JobNotFound: the report has no job of its own, and nobody reported the job before.
+            InvalidRequest: an item would grow beyond its limit; nothing was written.
+            StoreFull: the database is out of space; nothing was written.
+        """
+
+    @abc.abstractmethod
+    def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
+        """Delete a job, and return its `job_pk`.
+
+        The ids are free when this returns; rows are removed later, by `purge`.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def purge(self) -> bool:
+        """Remove one batch of rows of deleted jobs; return whether there may be more."""
+
+    @abc.abstractmethod
+    def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
+        """Return a job.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
+        """Return a job and a page of its granules, read at one revision.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def list_jobs(self, query: JobQuery, deadline: float | None = None) -> JobList:
+        """Return a page of a project's jobs, newest first in the order they were first reported.
+
+        Examines a bounded number of rows, so a page may be short or empty though others follow.
+        """
+
+    @abc.abstractmethod
+    def read_changes(
+        self, job_pk: int, position: Position, limit: int, deadline: float | None = None
+    ) -> ChangeBatch | None:
+        """Return the changes after `position`, and the job, read at one moment.
+
+        At most `limit`, and about `MAX_FRAME_BYTES` together, but at least one if there is one. `None` if
+        the job has been deleted.
+
+        Raises:
+            HistoryChanged: `position` is not in the job's history, or no longer.
+        """
+
+    @abc.abstractmethod
+    def open_snapshot(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[Snapshot]:
+        """Open a job as it is at one revision, for as long as the context lasts.
+
+        The deadline holds for the opening.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
+        """Return the heads of those of the jobs that exist."""
+
+    @abc.abstractmethod
+    def listen(self) -> NewsSource:
+        """Return a new source of news about commits made by other processes."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of all connections. The store is not used afterwards."""

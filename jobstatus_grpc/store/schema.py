@@ -1,0 +1,142 @@
+"""The tables, as the latest migration leaves them.
+
+No foreign keys: every write of a tree holds the lock of its root's row, and a deletion removes that row last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
+# minor can.
+VERSION: Final = "1_0"
+
+metadata: Final = MetaData(
+    naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
+)
+
+# Keys are compared by their bytes, as SQLite does, whatever the database's locale.
+_Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite numbers rows by itself only in columns that are exactly INTEGER.
+_Pk: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+# One row: which store it is.
+store: Final = Table(
+    "store",
+    metadata,
+    Column("store_id", LargeBinary, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+# One row a job: everything a report touches. `job_id` is NULL from `delete_time` on.
+job: Final = Table(
+    "job",
+    metadata,
+    Column("job_pk", _Pk, primary_key=True, autoincrement=True),
+    Column("project_id", _Key, nullable=False),
+    Column("job_id", _Key),
+    Column("root_pk", BigInteger),
+    Column("parent_pk", BigInteger),
+    Column("system", Text),
+    Column("job_type", Text),
+    Column("state", SmallInteger, nullable=False),
+    Column("native_state", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("description", Text),
+    Column("message", Text),
+    Column("error_code", Text),
+    Column("error_reason", Text),
+    Column("create_time", BigInteger, nullable=False),
+    Column("begin_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("update_time", BigInteger, nullable=False),
+    Column("unspecified_count", Integer, nullable=False),
+    Column("pending_count", Integer, nullable=False),
+    Column("staged_count", Integer, nullable=False),
+    Column("succeeded_count", Integer, nullable=False),
+    Column("failed_count", Integer, nullable=False),
+    Column("granules_complete", Boolean, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("state_reported", Boolean, nullable=False),
+    Column("begin_time_reported", Boolean, nullable=False),
+    Column("end_time_reported", Boolean, nullable=False),
+    Column("commit_id", BigInteger, nullable=False),
+    Column("change_floor", BigInteger, nullable=False),
+    Column("last_report_time", BigInteger, nullable=False),
+    Column("delete_time", BigInteger),
+    UniqueConstraint("project_id", "job_id"),
+    sqlite_autoincrement=True,  # A job_pk is never given twice.
+)
+Index("job_project_id_job_pk_idx", job.c.project_id, job.c.job_pk)
+Index(
+    "job_deleted_idx",
+    job.c.job_pk,
+    postgresql_where=job.c.delete_time.is_not(None),
+    sqlite_where=job.c.delete_time.is_not(None),
+)
+
+# The latest state of each granule. No other index, and room in the pages: updates stay in place.
+granule: Final = Table(
+    "granule",
+    metadata,
+    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", _Key, primary_key=True),
+    Column("granule_id", _Key, primary_key=True),
+    Column("state", SmallInteger, nullable=False),
+    Column("native_state", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("error_code", Text),
+    Column("error_reason", Text),
+    Column("message", Text),
+    Column("request_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("update_time", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "80"},
+    sqlite_with_rowid=False,
+)
+
+# The history: the item as it was after each change, and the totals after it. A granule's in the columns of
+# its table, a job's in `job`.
+change: Final = Table(
+    "change",
+    metadata,
+    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("commit_id", BigInteger, nullable=False),
+    Column("change_time", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("collection_id", _Key),
+    Column("granule_id", _Key),
+    Column("previous_state", SmallInteger),
+    Column("state", SmallInteger),
+    Column("native_state", Text),
+    Column("attempt", Integer),
+    Column("error_code", Text),
+    Column("error_reason", Text),
+    Column("message", Text),
+    Column("request_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("job", Text),
+    Column("unspecified_count", Integer, nullable=False),
+    Column("pending_count", Integer, nullable=False),
+    Column("staged_count", Integer, nullable=False),
+    Column("succeeded_count", Integer, nullable=False),
+    Column("failed_count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,26 @@
+"""The contract in Python: every message, enum and service of `jobstatus.v1` under one name.
+
+from jobstatus import v1 as pb
+"""
+
+from jobstatus.v1.job_report_service_pb2 import *  # noqa: F403
+from jobstatus.v1.job_report_service_pb2_grpc import (
+    JobReportServiceServicer as JobReportServiceServicer,
+)
+from jobstatus.v1.job_report_service_pb2_grpc import (
+    JobReportServiceStub as JobReportServiceStub,
+)
+from jobstatus.v1.job_report_service_pb2_grpc import (
+    add_JobReportServiceServicer_to_server as add_JobReportServiceServicer_to_server,
+)
+from jobstatus.v1.job_status_service_pb2 import *  # noqa: F403
+from jobstatus.v1.job_status_service_pb2_grpc import (
+    JobStatusServiceServicer as JobStatusServiceServicer,
+)
+from jobstatus.v1.job_status_service_pb2_grpc import (
+    JobStatusServiceStub as JobStatusServiceStub,
+)
+from jobstatus.v1.job_status_service_pb2_grpc import (
+    add_JobStatusServiceServicer_to_server as add_JobStatusServiceServicer_to_server,
+)
+from jobstatus.v1.resources_pb2 import *  # noqa: F403

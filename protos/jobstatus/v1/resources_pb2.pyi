@@ -1,0 +1,132 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_PENDING: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+
+class GranuleState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRANULE_STATE_UNSPECIFIED: _ClassVar[GranuleState]
+    GRANULE_STATE_PENDING: _ClassVar[GranuleState]
+    GRANULE_STATE_STAGED: _ClassVar[GranuleState]
+    GRANULE_STATE_SUCCEEDED: _ClassVar[GranuleState]
+    GRANULE_STATE_FAILED: _ClassVar[GranuleState]
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_PENDING: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_FAILED: JobState
+GRANULE_STATE_UNSPECIFIED: GranuleState
+GRANULE_STATE_PENDING: GranuleState
+GRANULE_STATE_STAGED: GranuleState
+GRANULE_STATE_SUCCEEDED: GranuleState
+GRANULE_STATE_FAILED: GranuleState
+
+class Job(_message.Message):
+    __slots__ = ("project_id", "job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error", "create_time", "begin_time", "end_time", "update_time", "totals", "granules_complete", "labels", "revision")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    GRANULES_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    job_id: str
+    system: str
+    job_type: str
+    state: JobState
+    native_state: str
+    attempt: int
+    description: str
+    message: str
+    error: ItemError
+    create_time: _timestamp_pb2.Timestamp
+    begin_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    totals: GranuleTotals
+    granules_complete: bool
+    labels: _containers.ScalarMap[str, str]
+    revision: int
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Granule(_message.Message):
+    __slots__ = ("collection_id", "granule_id", "state", "native_state", "attempt", "error", "message", "request_time", "end_time", "update_time", "revision")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    granule_id: str
+    state: GranuleState
+    native_state: str
+    attempt: int
+    error: ItemError
+    message: str
+    request_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    revision: int
+    def __init__(self, collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ..., state: _Optional[_Union[GranuleState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., message: _Optional[str] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GranuleTotals(_message.Message):
+    __slots__ = ("pending_count", "staged_count", "succeeded_count", "failed_count", "unspecified_count")
+    PENDING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STAGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNSPECIFIED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    pending_count: int
+    staged_count: int
+    succeeded_count: int
+    failed_count: int
+    unspecified_count: int
+    def __init__(self, pending_count: _Optional[int] = ..., staged_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., unspecified_count: _Optional[int] = ...) -> None: ...
+
+class ItemError(_message.Message):
+    __slots__ = ("code", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    reason: str
+    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
