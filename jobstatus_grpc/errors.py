@@ -16,7 +16,9 @@ JobStatusError
 │   ├── StreamExpired
 │   └── CallInterrupted
 ├── DeadlineExceeded
+├── NotServed                the server has no such method
 ├── SchemaMismatch           the operator's to mend; never reaches a caller
+├── ConfigInvalid            the operator's to mend; names every fault
 └── HistoryChanged           the watch answers it with a reset; never reaches a caller
 
 `reason` is the machine-readable half, `metadata` the variable words of the message. What a caller gets for
@@ -93,7 +95,9 @@ class NotFound(JobStatusError):
         resource_name: its name.
     """
 
-    def __init__(self, message: str, resource_type: str, resource_name: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, message: str, resource_type: str, resource_name: str, metadata: Mapping[str, str]
+    ) -> None:
         super().__init__(message, metadata)
         self.resource_type = resource_type
         self.resource_name = resource_name
@@ -105,9 +109,7 @@ class JobNotFound(NotFound):
     reason = "JOB_NOT_FOUND"
 
     def __init__(self, project_id: str, job_id: str) -> None:
-        super().__init__(
-            f"no job '{job_id}' in project '{project_id}'", *_job_resource(project_id, job_id)
-        )
+        super().__init__(f"no job '{job_id}' in project '{project_id}'", *_job_resource(project_id, job_id))
 
 
 class JobDeleted(NotFound):
@@ -184,7 +186,9 @@ class StreamExpired(Unavailable):
     reason = "STREAM_EXPIRED"
 
     def __init__(self) -> None:
-        super().__init__("the stream has reached its maximum age: watch again from the last resume token", 0.1)
+        super().__init__(
+            "the stream has reached its maximum age: watch again from the last resume token", 0.1
+        )
 
 
 class CallInterrupted(Unavailable):
@@ -205,10 +209,33 @@ class DeadlineExceeded(JobStatusError):
         super().__init__("the deadline passed before the work was done")
 
 
+class NotServed(JobStatusError):
+    """The server has no such method."""
+
+    reason = "UNIMPLEMENTED"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"this server does not serve {method}", {"method": method})
+
+
 class SchemaMismatch(JobStatusError):
     """The database's schema is not one this program can work with."""
 
     reason = "SCHEMA_MISMATCH"
+
+
+class ConfigInvalid(JobStatusError):
+    """The configuration is wrong; nothing was started.
+
+    Attributes:
+        violations: every fault found, never empty; none repeats the value of a secret.
+    """
+
+    reason = "CONFIG_INVALID"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.description}" for fault in violations))
+        self.violations = tuple(violations)
 
 
 class HistoryChanged(JobStatusError):

@@ -102,7 +102,12 @@ class _Merge:
     """One report on its way into a job."""
 
     def __init__(
-        self, job: Job | None, granules: Mapping[GranuleKey, Granule], report: Report, commit_id: int, now: int
+        self,
+        job: Job | None,
+        granules: Mapping[GranuleKey, Granule],
+        report: Report,
+        commit_id: int,
+        now: int,
     ) -> None:
         self.created = job is None
         self.job = _new_job(report, now) if job is None else job

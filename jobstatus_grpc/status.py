@@ -1,0 +1,324 @@
+"""Errors on their way to the caller: the table from `errors` to gRPC, and the interceptor that applies it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from jobstatus_grpc.errors import (
+    CallInterrupted,
+    DeadlineExceeded,
+    InvalidRequest,
+    JobStatusError,
+    NotFound,
+    NotServed,
+    StoreFull,
+    TooManyReports,
+    Unavailable,
+    Violation,
+)
+
+DOMAIN: Final = "jobstatus"
+REQUEST_ID_KEY: Final = "x-request-id"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+# Trailers beyond 8 KB are refused at random on their way, and the real status with them. Details travel as
+# base64, four bytes for three.
+MAX_DETAILS_BYTES: Final = 4096 // 4 * 3
+MAX_MESSAGE_BYTES: Final = 512
+MAX_METADATA_BYTES: Final = 128
+_MAX_REQUEST_ID: Final = 128
+_MAX_VIOLATION_TEXT_BYTES: Final = 256
+_MAX_RESOURCE_NAME_BYTES: Final = 1100  # Two ids of 512 bytes, and the words between them.
+_ANY_BYTES: Final = 80  # The type's URL, tags and lengths around one detail.
+_VIOLATION_BYTES: Final = 4  # Tag and length of one violation.
+_REST_BYTES: Final = 48  # The violation that counts the others.
+
+_INTERNAL_WORDS: Final = "the server failed; its log tells why under this request's id"
+# How long the news that a client has left may take after a write to it has failed.
+_LEAVING_SECONDS: Final = 1.0
+
+_log: Final = structlog.get_logger(__name__)
+
+_Metadata = tuple[tuple[str, str | bytes], ...]
+_Handler = grpc.RpcMethodHandler[Any, Any]
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Row(NamedTuple):
+    """What callers get for an error: the code, and details that fit into so many bytes."""
+
+    code: grpc.StatusCode
+    details: Callable[[Any, int], Iterable[Message]]
+
+
+def to_status(error: JobStatusError, request_id: str) -> status_pb2.Status:
+    """Return what a caller is told about `error`.
+
+    An error the table does not have is none of the caller's business: it becomes INTERNAL in fixed words.
+
+    Returns:
+        A status of at most `MAX_DETAILS_BYTES`; its message takes at most `MAX_MESSAGE_BYTES` as
+        percent-encoded by gRPC. No text is cut within a character.
+    """
+    row = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), None)
+    if row is None:
+        error, row = JobStatusError(_INTERNAL_WORDS), _Row(grpc.StatusCode.INTERNAL, _nothing)
+    status = status_pb2.Status(code=row.code.value[0], message=_cut_message(str(error)))
+    metadata = {key: _cut(value, MAX_METADATA_BYTES) for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    status.details.add().Pack(info)
+    status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
+    for detail in row.details(error, MAX_DETAILS_BYTES - status.ByteSize() - _ANY_BYTES):
+        status.details.add().Pack(detail)
+    return status
+
+
+def _nothing(_error: JobStatusError, _room: int) -> Iterable[Message]:
+    return ()
+
+
+def _bad_request(error: InvalidRequest, room: int) -> Iterable[Message]:
+    detail = error_details_pb2.BadRequest()
+    last = len(error.violations) - 1
+    for index, violation in enumerate(error.violations):
+        field = _field_violation(violation)
+        room -= field.ByteSize() + _VIOLATION_BYTES
+        if room < (0 if index == last else _REST_BYTES):
+            detail.field_violations.add(description=f"and {last + 1 - index} more")
+            break
+        detail.field_violations.append(field)
+    return (detail,)
+
+
+def _field_violation(violation: Violation) -> error_details_pb2.BadRequest.FieldViolation:
+    return error_details_pb2.BadRequest.FieldViolation(
+        field=_cut(violation.field, _MAX_VIOLATION_TEXT_BYTES),
+        description=_cut(violation.description, _MAX_VIOLATION_TEXT_BYTES),
+        reason=violation.reason,
+    )
+
+
+def _resource(error: NotFound, _room: int) -> Iterable[Message]:
+    name = _cut(error.resource_name, _MAX_RESOURCE_NAME_BYTES)
+    return (error_details_pb2.ResourceInfo(resource_type=error.resource_type, resource_name=name),)
+
+
+def _quota(error: TooManyReports, _room: int) -> Iterable[Message]:
+    failure = error_details_pb2.QuotaFailure()
+    failure.violations.add(subject="reports of one job", description=str(error))
+    return (failure, _retry_info(random.uniform(0.1, 1.0)))
+
+
+def _retry(error: Unavailable, _room: int) -> Iterable[Message]:
+    # Who was turned away together shall not come back together.
+    return (_retry_info(error.retry_delay * random.uniform(0.8, 1.2)),)
+
+
+def _retry_info(seconds: float) -> Message:
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.FromNanoseconds(int(seconds * 1e9))
+    message: Message = info
+    return message
+
+
+_TABLE: Final[dict[type, _Row]] = {
+    InvalidRequest: _Row(grpc.StatusCode.INVALID_ARGUMENT, _bad_request),
+    NotFound: _Row(grpc.StatusCode.NOT_FOUND, _resource),
+    TooManyReports: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _quota),
+    StoreFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
+    Unavailable: _Row(grpc.StatusCode.UNAVAILABLE, _retry),
+    DeadlineExceeded: _Row(grpc.StatusCode.DEADLINE_EXCEEDED, _nothing),
+    NotServed: _Row(grpc.StatusCode.UNIMPLEMENTED, _nothing),
+}
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return as much of `text` as takes at most `limit` bytes."""
+    return text.encode(errors="replace")[:limit].decode(errors="ignore")
+
+
+def _cut_message(text: str) -> str:
+    """Return as much of `text` as takes at most `MAX_MESSAGE_BYTES` in a `grpc-message` header.
+
+    There every byte but printable ASCII, and the per cent sign, is written as three.
+    """
+    text = _cut(text, MAX_MESSAGE_BYTES)
+    room = MAX_MESSAGE_BYTES
+    for index, char in enumerate(text):
+        room -= 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode())
+        if room < 0:
+            return text[:index]
+    return text
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Gives every call a request id, and every error its status. Comes first among the interceptors.
+
+    Whatever a handler, an interceptor behind this one, or the decoding of a request raises ends the call
+    with a status of the table; nothing else about it leaves the process. A request id is the caller's
+    `x-request-id` if it is 1 to 128 printable ASCII characters, else a new one; it is in the trailing
+    metadata of every answer and in every log record of its call.
+
+    A cancellation stays one if it is the client's, the deadline's or the server's own end; one that came
+    from within (somebody cancelled what the handler waited for) would leave the client without any status,
+    and becomes UNAVAILABLE.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler:
+        method = handler_call_details.method
+        request_id = _request_id(handler_call_details.invocation_metadata)
+        structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as error:
+            return _failing(error, request_id)
+        if handler is None:
+            return _failing(NotServed(method), request_id)
+        return _guarded(handler, request_id)
+
+
+def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
+    given = next((value for key, value in metadata or () if key == REQUEST_ID_KEY), None)
+    if (
+        isinstance(given, str)
+        and 0 < len(given) <= _MAX_REQUEST_ID
+        and given.isascii()
+        and given.isprintable()
+    ):
+        return given
+    return uuid.uuid4().hex
+
+
+def _failing(error: Exception, request_id: str) -> _Handler:
+    """Return a handler that fails without reading a request; on the wire it suits every kind of method."""
+
+    async def fail() -> None:
+        raise error
+
+    async def behaviour(_requests: Any, context: _Context) -> None:
+        await _shield(fail(), context, request_id)
+
+    return grpc.stream_stream_rpc_method_handler(behaviour)
+
+
+def _guarded(handler: _Handler, request_id: str) -> _Handler:
+    """Return `handler` with all it does, decoding and encoding included, inside the shield."""
+    kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
+    answer = getattr(handler, kind)
+    decode = _decoder(handler.request_deserializer)
+    encode = handler.response_serializer
+
+    async def run(request: Any, context: _Context) -> Any:
+        if not handler.request_streaming:
+            request = decode(request)
+        if not handler.response_streaming:
+            response = await answer(request, context)
+            # With a code set by hand gRPC drops the response; there may be none.
+            failed = context.code() not in (None, grpc.StatusCode.OK)
+            return b"" if failed else encode(response) if encode else response
+        if not inspect.isasyncgenfunction(answer):
+            return await answer(request, context)
+        async with aclosing(answer(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+        return None
+
+    async def behaviour(request: Any, context: _Context) -> Any:
+        return await _shield(run(request, context), context, request_id)
+
+    # Where gRPC itself must decode or encode, it is in a read or write of the handler: inside the shield too.
+    return make(
+        behaviour,
+        decode if handler.request_streaming else None,
+        encode if handler.response_streaming else None,
+    )
+
+
+_KINDS: Final[dict[tuple[bool, bool], tuple[str, Callable[..., _Handler]]]] = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+
+
+def _decoder(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def decode(data: bytes) -> Any:
+        if deserializer is None:
+            return data
+        try:
+            return deserializer(data)
+        except DecodeError:
+            raise InvalidRequest([Violation("request", "is not a message of this method")]) from None
+
+    return decode
+
+
+async def _shield(work: Awaitable[Any], context: _Context, request_id: str) -> Any:
+    """Return what `work` returns; end the call with a status if it fails."""
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if _ending(context):
+            raise
+        _log.warning("call_interrupted", exc_info=True)
+        failure: JobStatusError = CallInterrupted()
+    except grpc.aio.InternalError:
+        # A write failed, so the client has gone; the cancellation that says so may come a little later,
+        # and ends this wait.
+        await asyncio.sleep(_LEAVING_SECONDS)
+        failure = CallInterrupted()
+    except grpc.aio.UsageError as error:
+        if context.done():
+            raise
+        failure = _unexpected(error)
+    except grpc.aio.BaseError:
+        # An abort in progress, or a server that has stopped: gRPC's own, and nothing may be sent after it.
+        raise
+    except JobStatusError as error:
+        known = any(kind in _TABLE for kind in type(error).__mro__)
+        failure = error if known else _unexpected(error)
+    except Exception as error:
+        failure = _unexpected(error)
+    if _ending(context):
+        # Nobody is there to be told; gRPC keeps memory of a cancelled call that does not end as cancelled.
+        raise asyncio.CancelledError
+    return await _abort(context, failure, request_id)
+
+
+def _ending(context: _Context) -> bool:
+    """Whether the call has been cancelled from outside, or its status sent."""
+    task = asyncio.current_task()
+    return context.done() or (task is not None and task.cancelling() > 0)
+
+
+def _unexpected(error: Exception) -> JobStatusError:
+    _log.error("call_failed", exc_info=error)
+    return JobStatusError(_INTERNAL_WORDS)
+
+
+async def _abort(context: _Context, error: JobStatusError, request_id: str) -> Any:
+    status = to_status(error, request_id)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    trailing: _Metadata = ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, status.SerializeToString()))
+    try:
+        await context.abort(code, status.message, trailing)
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None

@@ -1,0 +1,205 @@
+"""The store in PostgreSQL 14 or newer, through psycopg2; also behind PgBouncer in transaction mode."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import insert
+
+from jobstatus_grpc.model import Granule, GranuleKey, JobKey
+from jobstatus_grpc.store import migrations, rows, schema
+from jobstatus_grpc.store.base import NewsSource, StoredJob
+from jobstatus_grpc.store.postgres_connection import connect
+from jobstatus_grpc.store.postgres_news import Announcer, PostgresNews
+from jobstatus_grpc.store.retry import milliseconds, retry
+from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
+
+_POOL_TIMEOUT: Final = 2.0
+# Set for each transaction, since behind a pooler the session is shared. A client that stops in mid-transaction
+# gives its locks back.
+_WRITE_LIMITS: Final = (
+    "set local lock_timeout = {lock}; set local statement_timeout = 10000; "
+    "set local idle_in_transaction_session_timeout = 10000; "
+)
+_READ_LIMITS: Final = (
+    "set local statement_timeout = 5000; set local idle_in_transaction_session_timeout = 60000"
+)
+
+_GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
+_CHANGE_NAMES: Final = [column.name for column in rows.CHANGE_COLUMNS]
+
+
+def _unnest(prefix: str, columns: Iterable[rows.TypedColumn]) -> str:
+    return ", ".join(f"cast(:{prefix}_{column.name} as {column.type}[])" for column in columns)
+
+
+# One statement for the clock and the granules, after the one that took the lock. The clock is there even if
+# no granule is.
+_SELECT_GRANULES: Final = text(f"""
+select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
+from (select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now) as c
+left join (
+    select g.*
+    from unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
+    join granule as g
+      on g.job_pk = :job_pk and g.collection_id = k.collection_id and g.granule_id = k.granule_id
+) as g on true
+""")  # noqa: S608
+# Granules and changes in one round trip. Arrays travel as one literal each, which costs a fraction of what
+# psycopg2's lists do.
+_WRITE_REPORT: Final = text(f"""
+with written as (
+    insert into granule (job_pk, {", ".join(_GRANULE_NAMES)})
+    select :job_pk, * from unnest({_unnest("g", rows.GRANULE_COLUMNS)})
+    on conflict (job_pk, collection_id, granule_id) do update
+    set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
+)
+insert into change (job_pk, {", ".join(_CHANGE_NAMES)})
+select :job_pk, * from unnest({_unnest("c", rows.CHANGE_COLUMNS)})
+""")  # noqa: S608
+_SELECT_HEADS: Final = """
+select job_pk, revision, commit_id, last_report_time
+from job
+where job_pk = any(cast(:job_pks as bigint[])) and delete_time is null
+"""
+
+
+class PostgresJobStore(SqlJobStore):
+    """A store in a PostgreSQL database that `upgrade` has prepared."""
+
+    def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
+        super().__init__(
+            engine(url, write_connections, "READ COMMITTED"),
+            engine(url, read_connections, "REPEATABLE READ", read_only=True),
+        )
+        self._url = url
+        self._announcer = Announcer(url)
+
+    def prepare(self) -> None:
+        def run(end: float) -> None:
+            with self.read(end) as connection:
+                migrations.check(connection)
+                self._identity = migrations.read_identity(connection)
+
+        retry(run, None)
+
+    @contextmanager
+    def write(self, end: float) -> Iterator[Connection]:
+        with self.writes.begin() as connection:
+            limits = _WRITE_LIMITS.format(lock=milliseconds(end))
+            connection.exec_driver_sql(limits)
+            yield connection
+
+    @contextmanager
+    def read(self, end: float) -> Iterator[Connection]:
+        with self.reads.begin() as connection:
+            connection.exec_driver_sql(_READ_LIMITS)
+            yield connection
+
+    def lock_job(self, connection: Connection, key: JobKey, end: float) -> StoredJob | None:
+        row = connection.execute(job_by_key(key).with_for_update()).one_or_none()
+        return None if row is None else rows.stored_job_from_row(row)
+
+    def read_granules(
+        self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
+    ) -> tuple[int, Mapping[GranuleKey, Granule]]:
+        found = connection.execute(
+            _SELECT_GRANULES,
+            {
+                "job_pk": job_pk,
+                "collection_ids": array_literal(key.collection_id for key in keys),
+                "granule_ids": array_literal(key.granule_id for key in keys),
+            },
+        ).all()
+        granules = [rows.granule_from_row(row[1:]) for row in found if row[1] is not None]
+        return found[0][0], {granule.key: granule for granule in granules}
+
+    def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
+        job = schema.job
+        inserted = insert(job).values(values).on_conflict_do_nothing().returning(job.c.job_pk)
+        return connection.execute(inserted).scalar()
+
+    def write_report(
+        self,
+        connection: Connection,
+        job_pk: int,
+        granules: Sequence[rows.Row],
+        changes: Sequence[rows.Row],
+        values: Mapping[str, Any],
+    ) -> None:
+        parameters = {
+            "job_pk": job_pk,
+            **_array_parameters("g", rows.GRANULE_COLUMNS, granules),
+            **_array_parameters("c", rows.CHANGE_COLUMNS, changes),
+        }
+        connection.execute(_WRITE_REPORT, parameters)
+        if values:
+            job = schema.job
+            connection.execute(job.update().where(job.c.job_pk == job_pk).values(**values))
+
+    def announce(self, job_pk: int) -> None:
+        self._announcer.announce(job_pk)
+
+    def listen(self) -> NewsSource:
+        return PostgresNews(self._url)
+
+    def close(self) -> None:
+        self._announcer.close()
+        super().close()
+
+    def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
+        return _SELECT_HEADS, {"job_pks": array_literal(job_pks)}
+
+    def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
+        labels = schema.job.c.labels.cast(postgresql.JSONB)
+        return labels[key].astext == value
+
+
+def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engine:
+    """Return an engine whose transactions have this isolation level, with `size` connections at most."""
+    made = create_engine(
+        "postgresql+psycopg2://",
+        creator=partial(connect, url),
+        isolation_level=isolation,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=_POOL_TIMEOUT,
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+    if read_only:
+
+        @event.listens_for(made, "connect")
+        def set_read_only(connection: Any, _: object) -> None:
+            connection.set_session(readonly=True)
+
+    return made
+
+
+def array_literal(values: Iterable[str | int | None]) -> str:
+    """Return the values as the text of a PostgreSQL array."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(int(value))
+
+
+def _array_parameters(
+    prefix: str, columns: Sequence[rows.TypedColumn], values: Sequence[rows.Row]
+) -> dict[str, str]:
+    """Return one array literal for each column."""
+    by_column = zip(*values, strict=True) if values else [()] * len(columns)
+    return {
+        f"{prefix}_{column.name}": array_literal(column_values)
+        for column, column_values in zip(columns, by_column, strict=True)
+    }

@@ -1,0 +1,179 @@
+"""Rows of the tables to and from the model; the one place that knows the order of the columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from jobstatus_grpc.model import Change, Granule, GranuleState, ItemError, Job, JobState, Totals
+from jobstatus_grpc.store import schema
+from jobstatus_grpc.store.base import StoredJob
+
+GRANULE_KIND: Final = 1
+JOB_KIND: Final = 2
+
+Row = Sequence[Any]
+
+
+class TypedColumn(NamedTuple):
+    """A column and its PostgreSQL type."""
+
+    name: str
+    type: str
+
+
+# The columns in the order the functions below read and write them.
+GRANULE_COLUMNS: Final = (
+    TypedColumn("collection_id", "text"),
+    TypedColumn("granule_id", "text"),
+    TypedColumn("state", "smallint"),
+    TypedColumn("native_state", "text"),
+    TypedColumn("attempt", "integer"),
+    TypedColumn("error_code", "text"),
+    TypedColumn("error_reason", "text"),
+    TypedColumn("message", "text"),
+    TypedColumn("request_time", "bigint"),
+    TypedColumn("end_time", "bigint"),
+    TypedColumn("update_time", "bigint"),
+    TypedColumn("revision", "bigint"),
+)
+COUNT_COLUMNS: Final = (
+    TypedColumn("unspecified_count", "integer"),
+    TypedColumn("pending_count", "integer"),
+    TypedColumn("staged_count", "integer"),
+    TypedColumn("succeeded_count", "integer"),
+    TypedColumn("failed_count", "integer"),
+)
+CHANGE_COLUMNS: Final = (
+    TypedColumn("revision", "bigint"),
+    TypedColumn("commit_id", "bigint"),
+    TypedColumn("change_time", "bigint"),
+    TypedColumn("kind", "smallint"),
+    TypedColumn("previous_state", "smallint"),
+    *GRANULE_COLUMNS[:10],
+    TypedColumn("job", "text"),
+    *COUNT_COLUMNS,
+)
+JOB_COLUMNS: Final = tuple(
+    schema.job.c[name]
+    for name in ["job_pk", "commit_id", "last_report_time", "project_id", "job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error_code", "error_reason", "create_time", "begin_time", "end_time", "update_time", "unspecified_count", "pending_count", "staged_count", "succeeded_count", "failed_count", "granules_complete", "labels", "revision", "state_reported", "begin_time_reported", "end_time_reported"]
+)
+# A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
+_DOCUMENT_FIELDS: Final = tuple(
+    field
+    for field in Job._fields
+    if field not in {"project_id", "job_id", "totals", "revision", "update_time"}
+)
+_GRANULE_STATES: Final = tuple(GranuleState)
+_JOB_STATES: Final = tuple(JobState)
+
+
+def granule_row(granule: Granule) -> Row:
+    """Return the values of GRANULE_COLUMNS."""
+    collection, name, state, native, attempt, error, *rest = granule
+    code, reason = error or (None, None)
+    return (collection, name, int(state), native, attempt, code, reason, *rest)
+
+
+def granule_from_row(row: Row) -> Granule:
+    """Return the granule in a row of GRANULE_COLUMNS."""
+    collection, name, state, native, attempt, code, reason, message, request, end, update, revision = row
+    error = None if code is None and reason is None else ItemError(code, reason)
+    return Granule(
+        collection,
+        name,
+        _GRANULE_STATES[state],
+        native,
+        attempt,
+        error,
+        message,
+        request,
+        end,
+        update,
+        revision,
+    )
+
+
+_NO_GRANULE: Final = (None,) * 10
+
+
+def change_row(change: Change) -> Row:
+    """Return the values of CHANGE_COLUMNS."""
+    item = change.item
+    if isinstance(item, Granule):
+        kind, columns, document = GRANULE_KIND, granule_row(item)[:10], None
+    else:
+        kind, columns, document = JOB_KIND, _NO_GRANULE, _job_document(item)
+    previous = None if change.previous_state is None else int(change.previous_state)
+    revision, commit_id, change_time = change[:3]
+    return (revision, commit_id, change_time, kind, previous, *columns, document, *change.totals)
+
+
+def change_from_row(row: Row, stored: StoredJob) -> Change:
+    """Return the change in a row of CHANGE_COLUMNS of that job."""
+    revision, commit_id, change_time, kind, previous = row[:5]
+    totals = Totals._make(row[16:21])
+    item: Granule | Job
+    if kind == GRANULE_KIND:
+        item = granule_from_row((*row[5:15], change_time, revision))
+    else:
+        item = _job_from_document(row[15], stored.job, totals, revision, change_time)
+    before = None if previous is None else _GRANULE_STATES[previous]
+    return Change(revision, commit_id, change_time, item, before, totals)
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """Return the values of the job's columns that a report may change, by column."""
+    values = job._asdict()
+    for field in ("project_id", "job_id", "create_time", "totals", "error"):
+        del values[field]
+    values["state"] = int(job.state)
+    values["error_code"], values["error_reason"] = job.error or (None, None)
+    values["labels"] = json.dumps(dict(job.labels), ensure_ascii=False)
+    values.update((column.name, count) for column, count in zip(COUNT_COLUMNS, job.totals, strict=True))
+    return values
+
+
+def stored_job_from_row(row: Row) -> StoredJob:
+    """Return the job in a row of JOB_COLUMNS."""
+    return StoredJob(
+        row[0],
+        row[1],
+        row[2],
+        Job(
+            project_id=row[3],
+            job_id=row[4],
+            system=row[5],
+            job_type=row[6],
+            state=_JOB_STATES[row[7]],
+            native_state=row[8],
+            attempt=row[9],
+            description=row[10],
+            message=row[11],
+            error=None if row[12] is None and row[13] is None else ItemError(row[12], row[13]),
+            create_time=row[14],
+            begin_time=row[15],
+            end_time=row[16],
+            update_time=row[17],
+            totals=Totals._make(row[18:23]),
+            granules_complete=bool(row[23]),
+            labels=json.loads(row[24]),
+            revision=row[25],
+            state_reported=bool(row[26]),
+            begin_time_reported=bool(row[27]),
+            end_time_reported=bool(row[28]),
+        ),
+    )
+
+
+def _job_document(job: Job) -> str:
+    values = job._asdict()
+    return json.dumps({field: values[field] for field in _DOCUMENT_FIELDS}, ensure_ascii=False)
+
+
+def _job_from_document(document: str, head: Job, totals: Totals, revision: int, update_time: int) -> Job:
+    values = json.loads(document)
+    values["state"] = _JOB_STATES[values["state"]]
+    values["error"] = None if values["error"] is None else ItemError._make(values["error"])
+    return Job(*head.key, totals=totals, revision=revision, update_time=update_time, **values)

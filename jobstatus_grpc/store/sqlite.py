@@ -1,0 +1,211 @@
+"""The store in an SQLite file: one writer at a time, many readers, any number of processes on one host."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, exists, func
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.pool import QueuePool
+
+from jobstatus_grpc.model import Granule, GranuleKey, JobKey
+from jobstatus_grpc.store import migrations, rows, schema
+from jobstatus_grpc.store.base import News, NewsMode, NewsSource, StoredJob
+from jobstatus_grpc.store.retry import milliseconds, retry
+from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
+
+# Asking costs some microseconds, so a commit of another process is seen at once, as people measure it.
+_NEWS_INTERVAL: Final = 0.02
+_BUSY_TIMEOUT: Final = 2.0
+
+_GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
+_CHANGE_NAMES: Final = [column.name for column in rows.CHANGE_COLUMNS]
+
+# `cross join` keeps the order: without it SQLite scans the whole job once for every key.
+_SELECT_GRANULES: Final = f"""
+select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
+from json_each(?) as k cross join granule as g
+where g.job_pk = ?
+  and g.collection_id = json_extract(k.value, '$[0]') and g.granule_id = json_extract(k.value, '$[1]')
+"""  # noqa: S608
+_UPSERT_GRANULE: Final = f"""
+insert into granule (job_pk, {", ".join(_GRANULE_NAMES)}) values (?{", ?" * len(_GRANULE_NAMES)})
+on conflict (job_pk, collection_id, granule_id) do update
+set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
+"""  # noqa: S608
+_INSERT_CHANGE: Final = f"""
+insert into change (job_pk, {", ".join(_CHANGE_NAMES)}) values (?{", ?" * len(_CHANGE_NAMES)})
+"""  # noqa: S608
+_SELECT_HEADS: Final = """
+select job.job_pk, revision, commit_id, last_report_time
+from json_each(:job_pks) as k cross join job on job.job_pk = k.value
+where delete_time is null
+"""
+
+
+class SqliteJobStore(SqlJobStore):
+    """A store in an SQLite file, in WAL mode, durable at every commit."""
+
+    def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
+        self._url = url
+        super().__init__(
+            _engine(url, write_connections, begin="BEGIN IMMEDIATE"),
+            _engine(url, read_connections, begin="BEGIN", query_only=True),
+        )
+
+    def prepare(self) -> None:
+        """Migrate the file, if no other process has done so, and learn the store's identity."""
+
+        def run(end: float) -> None:
+            with self.writes.connect() as connection:
+                raw = _driver(connection)
+                raw.execute(f"PRAGMA busy_timeout = {milliseconds(end)}")
+                # Changing the mode takes the file for oneself, without waiting: it is asked for only once.
+                if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    raw.execute("PRAGMA journal_mode = WAL")
+            # The lock of the write transaction makes one process the first; the others find its work done.
+            with self.write(end) as connection:
+                migrations.upgrade(connection)
+                self._identity = migrations.read_identity(connection)
+
+        retry(run, None)
+
+    @contextmanager
+    def write(self, end: float) -> Iterator[Connection]:
+        with self.writes.connect() as connection:
+            _driver(connection).execute(f"PRAGMA busy_timeout = {milliseconds(end)}")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self, end: float) -> Iterator[Connection]:
+        with self.reads.begin() as connection:
+            yield connection
+
+    def lock_job(self, connection: Connection, key: JobKey, end: float) -> StoredJob | None:
+        # The transaction has locked the whole file at its beginning.
+        row = connection.execute(job_by_key(key)).one_or_none()
+        return None if row is None else rows.stored_job_from_row(row)
+
+    def read_granules(
+        self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
+    ) -> tuple[int, Mapping[GranuleKey, Granule]]:
+        now = time.time_ns() // 1000
+        if not keys:
+            return now, {}
+        found = connection.exec_driver_sql(_SELECT_GRANULES, (json.dumps(keys), job_pk))
+        granules = map(rows.granule_from_row, found)
+        return now, {granule.key: granule for granule in granules}
+
+    def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
+        job = schema.job
+        inserted = insert(job).values(values).on_conflict_do_nothing().returning(job.c.job_pk)
+        return connection.execute(inserted).scalar()
+
+    def write_report(
+        self,
+        connection: Connection,
+        job_pk: int,
+        granules: Sequence[rows.Row],
+        changes: Sequence[rows.Row],
+        values: Mapping[str, Any],
+    ) -> None:
+        # Tuples straight to the driver: SQLAlchemy's own inserts are three times slower here.
+        if granules:
+            connection.exec_driver_sql(_UPSERT_GRANULE, [(job_pk, *row) for row in granules])
+        connection.exec_driver_sql(_INSERT_CHANGE, [(job_pk, *row) for row in changes])
+        if values:
+            job = schema.job
+            connection.execute(job.update().where(job.c.job_pk == job_pk).values(**values))
+
+    def announce(self, job_pk: int) -> None:
+        """Do nothing: other processes see the file change."""
+
+    def listen(self) -> NewsSource:
+        return SqliteNews(self._url)
+
+    def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
+        return _SELECT_HEADS, {"job_pks": json.dumps(list(job_pks))}
+
+    def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
+        labels = func.json_each(schema.job.c.labels).table_valued("key", "value").alias()
+        return exists().where(labels.c.key == key, labels.c.value == value)
+
+
+class SqliteNews(NewsSource):
+    """Watches the file: `data_version` moves with every commit of another connection."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database or ""
+        self._closed = threading.Event()
+        self._connection: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    @property
+    def mode(self) -> NewsMode:
+        return NewsMode.POLL
+
+    def wait(self, timeout: float) -> News:
+        end = time.monotonic() + timeout
+        while not self._closed.is_set():
+            version = self._read_version()
+            if version is not None and version != self._version:
+                self._version = version
+                return News(everything=True)
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            self._closed.wait(min(_NEWS_INTERVAL, left))
+        return News()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _read_version(self) -> int | None:
+        """Return the file's version; `None` while it cannot be read."""
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            self._version = None
+            return None
+
+
+def _driver(connection: Connection) -> Any:
+    """Return the driver's connection: what is executed there begins no transaction."""
+    return connection.connection.driver_connection
+
+
+def _engine(url: URL, size: int, begin: str, query_only: bool = False) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT,
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_TIMEOUT},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = FULL")
+        if query_only:
+            connection.execute("PRAGMA query_only = ON")
+
+    # A deferred BEGIN that writes later fails at once where it would have to wait, so it is never the driver's.
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from postgres import PostgresServer
+
+from jobstatus_grpc.store import open_store, upgrade
+from jobstatus_grpc.store.base import JobStore
+
+# Time is measured elsewhere: two slow cores are no finding.
+settings.register_profile("here", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server."""
+    server = PostgresServer(os.environ.get("TEST_POSTGRES_URL"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a migrated, empty database."""
+    name = f"jobstatus_template_{uuid4().hex}"
+    postgres_server.create_database(name)
+    upgrade(postgres_server.url(name))
+    yield name
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated, empty PostgreSQL database of the test's own."""
+    name = f"jobstatus_{uuid4().hex}"
+    postgres_server.create_database(name, postgres_template)
+    yield postgres_server.url(name)
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/jobstatus.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated, empty database of the test's own."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    url = str(request.getfixturevalue("sqlite_url"))
+    store = open_store(url)
+    store.prepare()
+    store.close()
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[JobStore]:
+    """A store on `database_url`, prepared."""
+    opened = open_store(database_url)
+    try:
+        opened.prepare()
+        yield opened
+    finally:
+        opened.close()
