@@ -16,8 +16,8 @@ import grpc
 from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
-from jobstatus import v1 as pb
 
+from jobstatus import v1 as pb
 from jobstatus_grpc.errors import Violation
 
 DEFAULT_HEARTBEAT_INTERVAL: Final = 15.0
@@ -230,7 +230,7 @@ class JobStatusClient:
         heartbeat_interval: float | None = None,
         patience: float | None = None,
         on_break: Callable[[JobStatusRpcError], None] | None = None,
-    ) -> Iterator[pb.WatchJobResponse]:
+    ) -> Generator[pb.WatchJobResponse, None, None]:
         """Yield the frames of a watch until its promised end, over any number of streams.
 
         A stream that breaks, or is silent for three heartbeat intervals, is followed by another that goes
@@ -326,7 +326,7 @@ class _Watch:
 
     def frames(
         self, connect_timeout: float, patience: float, on_break: Callable[[JobStatusRpcError], None] | None
-    ) -> Iterator[pb.WatchJobResponse]:
+    ) -> _Frames:
         self._give_up = time.monotonic() + connect_timeout
         while True:
             try:

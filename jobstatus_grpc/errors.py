@@ -19,6 +19,7 @@ JobStatusError
 ├── NotServed                the server has no such method
 ├── SchemaMismatch           the operator's to mend; never reaches a caller
 ├── ConfigInvalid            the operator's to mend; names every fault
+├── ListenFailed             the operator's to mend
 └── HistoryChanged           the watch answers it with a reset; never reaches a caller
 
 `reason` is the machine-readable half, `metadata` the variable words of the message. What a caller gets for
@@ -236,6 +237,15 @@ class ConfigInvalid(JobStatusError):
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__("; ".join(f"{fault.field}: {fault.description}" for fault in violations))
         self.violations = tuple(violations)
+
+
+class ListenFailed(JobStatusError):
+    """The address cannot be bound: it is taken, or not ours."""
+
+    reason = "LISTEN_FAILED"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: is another server running there?")
 
 
 class HistoryChanged(JobStatusError):

@@ -7,7 +7,7 @@ reported so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
 DEFAULT_PROJECT: Final = "default"
@@ -44,6 +44,13 @@ class GranuleState(IntEnum):
     STAGED = 2  #: Out of the archive, not yet at its destination.
     SUCCEEDED = 3  #: At its destination.
     FAILED = 4  #: Given up.
+
+
+class NewsMode(Enum):
+    """How a process hears of commits made by other processes."""
+
+    NOTIFY = "notify"  #: The database tells it.
+    POLL = "poll"  #: It asks the database.
 
 
 class JobKey(NamedTuple):

@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import grpc
 import grpc.aio
@@ -51,9 +51,10 @@ _LEAVING_SECONDS: Final = 1.0
 
 _log: Final = structlog.get_logger(__name__)
 
-_Metadata = tuple[tuple[str, str | bytes], ...]
-_Handler = grpc.RpcMethodHandler[Any, Any]
-_Context = grpc.aio.ServicerContext[Any, Any]
+_Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+# In quotes: generic only to type checkers.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class _Row(NamedTuple):
@@ -117,7 +118,7 @@ def _resource(error: NotFound, _room: int) -> Iterable[Message]:
 
 def _quota(error: TooManyReports, _room: int) -> Iterable[Message]:
     failure = error_details_pb2.QuotaFailure()
-    failure.violations.add(subject="reports of one job", description=str(error))
+    failure.violations.add(subject="reports of one job", description=_cut_message(str(error)))
     return (failure, _retry_info(random.uniform(0.1, 1.0)))
 
 

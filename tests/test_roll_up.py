@@ -127,7 +127,11 @@ def test_a_job_whose_state_was_never_reported_takes_any(
     ledger = Ledger(job(*[granule(f"g{state}", state) for state in derived], granules_complete=True))
     merged = ledger.take(job(state=reported, native_state="word"))
     assert outcome(merged) == {"applied": 1}
-    assert (ledger.state, ledger.stands.native_state, ledger.stands.state_reported) == (reported, "word", True)
+    assert (ledger.state, ledger.stands.native_state, ledger.stands.state_reported) == (
+        reported,
+        "word",
+        True,
+    )
 
 
 def test_a_job_never_reported_takes_no_state_of_an_earlier_attempt() -> None:
@@ -195,7 +199,12 @@ def test_a_later_attempt_of_a_job_starts_empty_but_for_what_it_keeps() -> None:
     created = ledger.stands.create_time
     ledger.take(job(state=RUNNING, attempt=2))
     now = ledger.stands
-    assert (now.system, now.job_type, now.labels, now.create_time) == ("sdrs", "copy", {"owner": "me"}, created)
+    assert (now.system, now.job_type, now.labels, now.create_time) == (
+        "sdrs",
+        "copy",
+        {"owner": "me"},
+        created,
+    )
     assert (now.state, now.attempt, now.totals) == (RUNNING, 2, Totals(failed=1))
     emptied = (now.native_state, now.description, now.message, now.error, now.begin_time, now.end_time)
     assert (emptied, now.granules_complete) == ((None,) * 6, False)

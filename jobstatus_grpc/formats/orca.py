@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple, cast
 
 from jobstatus_grpc.errors import MISSING, InvalidRequest, Violation
 from jobstatus_grpc.model import MAX_ID_BYTES, GranuleKey, GranuleReport, GranuleState, JobReport, text_bytes
@@ -92,23 +92,23 @@ class _Reader:
         self.check_values(document)
         if not isinstance(document, dict):
             self.fault("$", f"must be an object, is {_kind(document)}")
-            self.refuse()
+            raise self.refusal()
         if "errorType" in document and "granules" not in document:
             self.fault("$", _told_error(document))
-            self.refuse()
+            raise self.refusal()
         job_id = self.text(document, "$", _JOB_ID)
         self.check_totals(document)
         granules = self.granules(document)
         if job_id is None or self.violations:
-            self.refuse()
+            raise self.refusal()
         job = JobReport(project_id, job_id, system="orca", job_type="recovery", granules_complete=True)
         return OrcaDocument(job, granules)
 
     def fault(self, field: str, description: str) -> None:
         self.violations.append(Violation(field, description))
 
-    def refuse(self) -> NoReturn:
-        raise InvalidRequest(self.violations)
+    def refusal(self) -> InvalidRequest:
+        return InvalidRequest(self.violations)
 
     def load(self, text: str | bytes) -> Any:
         try:
@@ -127,7 +127,7 @@ class _Reader:
             self.fault("$", f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}")
         except RecursionError:
             self.fault("$", f"is nested more than {MAX_DEPTH} levels deep")
-        self.refuse()
+        raise self.refusal()
 
     def check_values(self, document: Any) -> None:
         """Find what is wrong wherever it stands, in keys that are not read too."""

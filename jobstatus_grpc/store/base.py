@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from enum import Enum
 from typing import NamedTuple
 
 from jobstatus_grpc.model import (
@@ -16,17 +15,11 @@ from jobstatus_grpc.model import (
     Job,
     JobKey,
     JobState,
+    NewsMode,
     Position,
     Report,
     Totals,
 )
-
-
-class NewsMode(Enum):
-    """How a process hears of commits made by other processes."""
-
-    NOTIFY = "notify"  #: The database tells it.
-    POLL = "poll"  #: It asks the database.
 
 
 class Identity(NamedTuple):
@@ -136,10 +129,12 @@ class ChangeBatch(NamedTuple):
 
     Attributes:
         stored: the job.
+        totals: the totals at the position asked for.
         changes: the changes after the position asked for, consecutive, oldest first.
     """
 
     stored: StoredJob
+    totals: Totals
     changes: Sequence[Change]
 
 

@@ -20,14 +20,14 @@ from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
 
 _POOL_TIMEOUT: Final = 2.0
-# Set for each transaction, since behind a pooler the session is shared. A client that stops in mid-transaction
-# gives its locks back.
+# Set for each transaction, since behind a pooler the session is shared. A client that stops in the middle of
+# one gives its locks back.
 _WRITE_LIMITS: Final = (
     "set local lock_timeout = {lock}; set local statement_timeout = 10000; "
     "set local idle_in_transaction_session_timeout = 10000; "
 )
 _READ_LIMITS: Final = (
-    "set local statement_timeout = 5000; set local idle_in_transaction_session_timeout = 60000"
+    "set local statement_timeout = {statement}; set local idle_in_transaction_session_timeout = 60000"
 )
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
@@ -98,10 +98,10 @@ class PostgresJobStore(SqlJobStore):
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
         with self.reads.begin() as connection:
-            connection.exec_driver_sql(_READ_LIMITS)
+            connection.exec_driver_sql(_READ_LIMITS.format(statement=milliseconds(end)))
             yield connection
 
-    def lock_job(self, connection: Connection, key: JobKey, end: float) -> StoredJob | None:
+    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
         row = connection.execute(job_by_key(key).with_for_update()).one_or_none()
         return None if row is None else rows.stored_job_from_row(row)
 
@@ -157,7 +157,8 @@ class PostgresJobStore(SqlJobStore):
 
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         labels = schema.job.c.labels.cast(postgresql.JSONB)
-        return labels[key].astext == value
+        has_label: ColumnElement[bool] = labels[key].astext == value
+        return has_label.self_group()
 
 
 def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engine:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import psycopg2
 from sqlalchemy import URL
 
-from jobstatus_grpc.store.base import News, NewsMode, NewsSource
+from jobstatus_grpc.model import NewsMode
+from jobstatus_grpc.store.base import News, NewsSource
 from jobstatus_grpc.store.postgres_connection import connect
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class Announcer:
             except psycopg2.Error:
                 # The listeners poll: what is lost here is some latency.
                 _log.info("a notification was lost", exc_info=True)
-                connection = _close(connection)
+                _close(connection)
+                connection = None
             self._closed.wait(_ANNOUNCE_INTERVAL)
         _close(connection)
 
@@ -97,7 +99,8 @@ class PostgresNews(NewsSource):
                 heard = self._heard()
         except (psycopg2.Error, OSError, ValueError):
             _log.warning("the listening connection is lost; polling until it is back")
-            self._connection = _close(self._connection)
+            _close(self._connection)
+            self._connection = None
             return News()
         return heard
 

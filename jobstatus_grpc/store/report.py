@@ -16,7 +16,7 @@ from jobstatus_grpc.store.base import ReportResult, StoredJob
 if TYPE_CHECKING:
     from jobstatus_grpc.store.sql import SqlJobStore
 
-# `last_report_time` moves at most this often, in microseconds: a report that changes nothing is mostly a read.
+# `last_report_time` moves at most this often, in microseconds, so a report that changes nothing mostly reads.
 _REPORT_TIME_STEP: Final = 1_000_000
 
 
@@ -55,7 +55,7 @@ class ReportTransaction:
         """
         with self._store.write(end) as connection:
             while True:
-                stored = self._store.lock_job(connection, self._report.key, end)
+                stored = self._store.lock_job(connection, self._report.key)
                 done = self._committed_before(connection)
                 if done is not None:
                     return done

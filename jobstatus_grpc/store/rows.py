@@ -57,7 +57,37 @@ CHANGE_COLUMNS: Final = (
 )
 JOB_COLUMNS: Final = tuple(
     schema.job.c[name]
-    for name in ["job_pk", "commit_id", "last_report_time", "project_id", "job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error_code", "error_reason", "create_time", "begin_time", "end_time", "update_time", "unspecified_count", "pending_count", "staged_count", "succeeded_count", "failed_count", "granules_complete", "labels", "revision", "state_reported", "begin_time_reported", "end_time_reported"]
+    for name in [
+        "job_pk",
+        "commit_id",
+        "last_report_time",
+        "project_id",
+        "job_id",
+        "system",
+        "job_type",
+        "state",
+        "native_state",
+        "attempt",
+        "description",
+        "message",
+        "error_code",
+        "error_reason",
+        "create_time",
+        "begin_time",
+        "end_time",
+        "update_time",
+        "unspecified_count",
+        "pending_count",
+        "staged_count",
+        "succeeded_count",
+        "failed_count",
+        "granules_complete",
+        "labels",
+        "revision",
+        "state_reported",
+        "begin_time_reported",
+        "end_time_reported",
+    ]
 )
 # A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
 _DOCUMENT_FIELDS: Final = tuple(

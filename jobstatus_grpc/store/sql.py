@@ -94,7 +94,7 @@ class SqlJobStore(JobStore):
         """Open a transaction that reads one snapshot of the database, for a try that ends at `end`."""
 
     @abc.abstractmethod
-    def lock_job(self, connection: Connection, key: JobKey, end: float) -> StoredJob | None:
+    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
         """Lock the job's row, in a statement of its own, and return it as it is then."""
 
     @abc.abstractmethod
@@ -148,7 +148,7 @@ class SqlJobStore(JobStore):
             nonlocal found
             with self.write(end) as connection:
                 if found is None:
-                    stored = self.lock_job(connection, key, end)
+                    stored = self.lock_job(connection, key)
                     if stored is None:
                         raise JobNotFound(*key)
                     found = stored.job_pk
@@ -249,7 +249,8 @@ class SqlJobStore(JobStore):
             if found is None:
                 return None
             stored = rows.stored_job_from_row(found)
-            return ChangeBatch(stored, _read_change_steps(connection, stored, position, limit))
+            held, *changes = _read_change_steps(connection, stored, position, limit)
+            return ChangeBatch(stored, held.totals, changes)
 
         return self._reading(run, deadline)
 
@@ -343,7 +344,7 @@ def _snapshot_pages(connection: Connection, job_pk: int) -> Iterator[Sequence[Gr
 def _read_change_steps(
     connection: Connection, stored: StoredJob, position: Position, limit: int
 ) -> list[Change]:
-    """Return the changes after `position`, having seen that `position` itself is in the log."""
+    """Return the change at `position`, which must be in the log, and those after it."""
     changes: list[Change] = []
     size = 0
     held = position.revision
@@ -360,7 +361,7 @@ def _read_change_steps(
         if len(read) < step:
             break
         held = read[-1].revision + 1
-    return changes[1:]
+    return changes
 
 
 def _purge_batch(connection: Connection, purging: Any, key: Any) -> int:

@@ -14,9 +14,9 @@ from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, ev
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.pool import QueuePool
 
-from jobstatus_grpc.model import Granule, GranuleKey, JobKey
+from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
 from jobstatus_grpc.store import migrations, rows, schema
-from jobstatus_grpc.store.base import News, NewsMode, NewsSource, StoredJob
+from jobstatus_grpc.store.base import News, NewsSource, StoredJob
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
 
@@ -85,10 +85,12 @@ class SqliteJobStore(SqlJobStore):
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
-        with self.reads.begin() as connection:
-            yield connection
+        with self.reads.connect() as connection:
+            _driver(connection).execute(f"PRAGMA busy_timeout = {milliseconds(end)}")
+            with connection.begin():
+                yield connection
 
-    def lock_job(self, connection: Connection, key: JobKey, end: float) -> StoredJob | None:
+    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
         # The transaction has locked the whole file at its beginning.
         row = connection.execute(job_by_key(key)).one_or_none()
         return None if row is None else rows.stored_job_from_row(row)
@@ -203,7 +205,7 @@ def _engine(url: URL, size: int, begin: str, query_only: bool = False) -> Engine
         if query_only:
             connection.execute("PRAGMA query_only = ON")
 
-    # A deferred BEGIN that writes later fails at once where it would have to wait, so it is never the driver's.
+    # A deferred BEGIN that writes later fails at once where it would have to wait: the driver's is never used.
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
         connection.exec_driver_sql(begin)

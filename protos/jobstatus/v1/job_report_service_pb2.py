@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from jobstatus.v1 import resources_pb2 as jobstatus_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%jobstatus/v1/job_report_service.proto\x12\x0cjobstatus.v1\x1a\x1cjobstatus/v1/resources.proto\"r\n\x10ReportJobRequest\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x15\n\rauthoritative\x18\x03 \x01(\x08\"\xbe\x01\n\x11ReportJobResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.jobstatus.v1.JobState\x12\x15\n\rapplied_count\x18\x04 \x01(\x05\x12\x17\n\x0funchanged_count\x18\x05 \x01(\x05\x12\x13\n\x0bstale_count\x18\x06 \x01(\x05\"{\n\x15ReportGranulesRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\'\n\x08granules\x18\x03 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x15\n\rauthoritative\x18\x04 \x01(\x08\"\xc3\x01\n\x16ReportGranulesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.jobstatus.v1.JobState\x12\x15\n\rapplied_count\x18\x04 \x01(\x05\x12\x17\n\x0funchanged_count\x18\x05 \x01(\x05\x12\x13\n\x0bstale_count\x18\x06 \x01(\x05\"6\n\x10\x44\x65leteJobRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse2\x8b\x02\n\x10JobReportService\x12L\n\tReportJob\x12\x1e.jobstatus.v1.ReportJobRequest\x1a\x1f.jobstatus.v1.ReportJobResponse\x12[\n\x0eReportGranules\x12#.jobstatus.v1.ReportGranulesRequest\x1a$.jobstatus.v1.ReportGranulesResponse\x12L\n\tDeleteJob\x12\x1e.jobstatus.v1.DeleteJobRequest\x1a\x1f.jobstatus.v1.DeleteJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%jobstatus/v1/job_report_service.proto\x12\x0cjobstatus.v1\x1a\x1cjobstatus/v1/resources.proto\"r\n\x10ReportJobRequest\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x15\n\rauthoritative\x18\x03 \x01(\x08\"\x83\x02\n\x11ReportJobResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.jobstatus.v1.JobState\x12\x1a\n\rapplied_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0funchanged_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bstale_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x42\x10\n\x0e_applied_countB\x12\n\x10_unchanged_countB\x0e\n\x0c_stale_count\"{\n\x15ReportGranulesRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\'\n\x08granules\x18\x03 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x15\n\rauthoritative\x18\x04 \x01(\x08\"\x88\x02\n\x16ReportGranulesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.jobstatus.v1.JobState\x12\x1a\n\rapplied_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0funchanged_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bstale_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x42\x10\n\x0e_applied_countB\x12\n\x10_unchanged_countB\x0e\n\x0c_stale_count\"6\n\x10\x44\x65leteJobRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse2\x8b\x02\n\x10JobReportService\x12L\n\tReportJob\x12\x1e.jobstatus.v1.ReportJobRequest\x1a\x1f.jobstatus.v1.ReportJobResponse\x12[\n\x0eReportGranules\x12#.jobstatus.v1.ReportGranulesRequest\x1a$.jobstatus.v1.ReportGranulesResponse\x12L\n\tDeleteJob\x12\x1e.jobstatus.v1.DeleteJobRequest\x1a\x1f.jobstatus.v1.DeleteJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTJOBREQUEST']._serialized_start=85
   _globals['_REPORTJOBREQUEST']._serialized_end=199
   _globals['_REPORTJOBRESPONSE']._serialized_start=202
-  _globals['_REPORTJOBRESPONSE']._serialized_end=392
-  _globals['_REPORTGRANULESREQUEST']._serialized_start=394
-  _globals['_REPORTGRANULESREQUEST']._serialized_end=517
-  _globals['_REPORTGRANULESRESPONSE']._serialized_start=520
-  _globals['_REPORTGRANULESRESPONSE']._serialized_end=715
-  _globals['_DELETEJOBREQUEST']._serialized_start=717
-  _globals['_DELETEJOBREQUEST']._serialized_end=771
-  _globals['_DELETEJOBRESPONSE']._serialized_start=773
-  _globals['_DELETEJOBRESPONSE']._serialized_end=792
-  _globals['_JOBREPORTSERVICE']._serialized_start=795
-  _globals['_JOBREPORTSERVICE']._serialized_end=1062
+  _globals['_REPORTJOBRESPONSE']._serialized_end=461
+  _globals['_REPORTGRANULESREQUEST']._serialized_start=463
+  _globals['_REPORTGRANULESREQUEST']._serialized_end=586
+  _globals['_REPORTGRANULESRESPONSE']._serialized_start=589
+  _globals['_REPORTGRANULESRESPONSE']._serialized_end=853
+  _globals['_DELETEJOBREQUEST']._serialized_start=855
+  _globals['_DELETEJOBREQUEST']._serialized_end=909
+  _globals['_DELETEJOBRESPONSE']._serialized_start=911
+  _globals['_DELETEJOBRESPONSE']._serialized_end=930
+  _globals['_JOBREPORTSERVICE']._serialized_start=933
+  _globals['_JOBREPORTSERVICE']._serialized_end=1200
 # @@protoc_insertion_point(module_scope)

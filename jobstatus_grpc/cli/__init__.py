@@ -1,0 +1,286 @@
+"""The `jobstatus` command: what it understands.
+
+A command only returns what is to be done, so that the rooms it needs are loaded after its words have been
+understood, and every way it can end is told in one place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any
+
+import typer
+
+Task = Callable[[], int]
+"""What a command does; returns its exit status."""
+
+app = typer.Typer(
+    name="jobstatus",
+    help="Serves the states of long-running jobs, and asks, watches and reports them.",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="Looks after the database.", rich_markup_mode=None)
+app.add_typer(db, name="db")
+
+
+class Format(StrEnum):
+    """The documents that can be imported."""
+
+    orca = "orca"
+
+
+class LogFormat(StrEnum):
+    """How the server writes its log."""
+
+    text = "text"
+    json = "json"
+
+
+Server = Annotated[
+    str, typer.Option("--server", envvar="JOBSTATUS_SERVER", metavar="HOST:PORT", help="Which server to ask.")
+]
+Project = Annotated[
+    str,
+    typer.Option(
+        "--project-id", envvar="JOBSTATUS_PROJECT_ID", metavar="ID", help="The project; empty means default."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one value a line, in protobuf's form.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
+Source = Annotated[str, typer.Argument(metavar="FILE", help="The file; - is standard input.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option("--database-url", metavar="URL", help="sqlite:///FILE or postgresql://…"),
+]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", "--states", metavar="STATE,…", help="Only those in one of these states."),
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
+]
+
+_SERVER = "127.0.0.1:50051"
+_GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
+_JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,
+    database_url: DatabaseUrl = None,
+    demo: Annotated[
+        bool | None, typer.Option("--demo/--no-demo", help="Keep a demonstration job going, named demo.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")
+    ] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="How to write the log.")] = None,
+) -> Task:
+    """Serve until SIGTERM. What is not given is read from JOBSTATUS_* in the environment."""
+
+    def task() -> int:
+        from jobstatus_grpc.config import ServerConfig
+        from jobstatus_grpc.server import serve as run_server
+
+        given: dict[str, Any] = {
+            "listen": listen,
+            "database_url": database_url,
+            "demo": demo,
+            "log_level": log_level,
+            "log_format": log_format and log_format.value,
+        }
+        overrides = {name: value for name, value in given.items() if value is not None}
+        run_server(ServerConfig.from_environment(os.environ, **overrides))
+        return 0
+
+    return task
+
+
+@db.command()
+def upgrade(
+    database_url: Annotated[
+        str,
+        typer.Option(envvar="JOBSTATUS_DATABASE_URL", metavar="URL", help="sqlite:///FILE or postgresql://…"),
+    ],
+) -> Task:
+    """Bring the schema of a database to what this version needs."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.failures import Refused
+        from jobstatus_grpc.store import upgrade as upgrade_store
+
+        try:
+            upgrade_store(database_url)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        typer.echo("the schema is up to date")
+        return 0
+
+    return task
+
+
+@app.command()
+def get(
+    job_id: JobId,
+    granules: Annotated[bool, typer.Option("--granules", help="Show all granules.")] = False,
+    states: States = None,
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Show a job, and its failed granules; with --granules or --state, those granules, all of them."""
+    wanted = _states(states, _GRANULE_STATES)
+
+    def task() -> int:
+        from jobstatus_grpc.cli.jobs import show_job
+
+        return show_job(server, project_id, job_id, wanted, granules or bool(wanted), as_json)
+
+    return task
+
+
+@app.command(name="list")
+def list_jobs(
+    states: States = None,
+    system: Annotated[str, typer.Option(help="Only jobs of this system.")] = "",
+    job_type: Annotated[str, typer.Option(help="Only jobs of this type.")] = "",
+    labels: Labels = None,
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Show the jobs of a project, newest first."""
+    wanted, having = _states(states, _JOB_STATES), _labels(labels)
+
+    def task() -> int:
+        from jobstatus_grpc.cli.jobs import show_jobs
+
+        return show_jobs(server, project_id, as_json, wanted, system=system, job_type=job_type, labels=having)
+
+    return task
+
+
+@app.command()
+def delete(job_id: JobId, server: Server = _SERVER, project_id: Project = "") -> Task:
+    """Delete a job with its granules and its history."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.jobs import delete_job
+
+        return delete_job(server, project_id, job_id)
+
+    return task
+
+
+@app.command()
+def watch(
+    job_id: JobId,
+    snapshot_only: Annotated[bool, typer.Option("--snapshot-only", help="End after the snapshot.")] = False,
+    resume_token: Annotated[
+        str, typer.Option(metavar="BASE64", help="Go on after this frame of an earlier watch.")
+    ] = "",
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Watch a job until it ends. The exit status is 0 if it has succeeded and 1 if it has failed."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.watching import watch_job
+
+        return watch_job(server, project_id, job_id, resume_token, snapshot_only, as_json)
+
+    return task
+
+
+@app.command()
+def report(
+    file: Source,
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Send reports, each on a line of its own: {"report_job": {…}} or {"report_granules": {…}}.
+
+    A line is sent when it is read. A bad one ends the command; those before it have been sent.
+    """
+
+    def task() -> int:
+        from jobstatus_grpc.cli.reports import send_reports
+
+        return send_reports(server, project_id, file, as_json)
+
+    return task
+
+
+@app.command(name="import")
+def import_document(
+    file: Source,
+    form: Annotated[Format, typer.Option("--format", help="The document's form.")],
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Report what a document of another system says about a job."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.reports import send_document
+
+        return send_document(server, project_id, file, form.value, as_json)
+
+    return task
+
+
+def _states(given: list[str] | None, known: tuple[str, ...]) -> list[int]:
+    """Return the numbers of states, given in any number of comma-separated lists."""
+    words = [word.strip().lower() for words in given or [] for word in words.split(",")]
+    for word in words:
+        if word not in known:
+            raise typer.BadParameter(f"'{word}' is not one of {', '.join(known)}", param_hint="--state")
+    return [known.index(word) for word in words]
+
+
+def _labels(given: list[str] | None) -> dict[str, str]:
+    labels = {}
+    for pair in given or []:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"'{pair}' is not KEY=VALUE", param_hint="--label")
+        labels[key] = value
+    return labels
+
+
+def main() -> None:
+    """Do what the command line says, and leave with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Do what `arguments` say; return the exit status."""
+    try:
+        task = app(args=arguments or ["--help"], standalone_mode=False)
+        status = task() if callable(task) else int(task or 0)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:
+        from jobstatus_grpc.cli.failures import exit_status
+
+        return exit_status(error)
+    return status

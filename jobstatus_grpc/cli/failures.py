@@ -1,0 +1,87 @@
+"""How a command ends that could not do its work: one line of words, hints, and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from jobstatus_grpc.cli.terminal import clean
+from jobstatus_grpc.errors import InvalidRequest, JobStatusError, Unavailable, Violation
+
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+SERVER: Final = 4
+BROKEN_PIPE: Final = 141  # What a shell shows for SIGPIPE.
+OUR_FAULT: Final = 70  # EX_SOFTWARE; 1 means that a watched job has failed.
+
+_SHOWN_VIOLATIONS: Final = 50
+
+
+class Refused(Exception):
+    """The command cannot be done as it was given."""
+
+
+@contextmanager
+def line_of(number: int) -> Iterator[None]:
+    """Name the line of the input in every error from within."""
+    try:
+        yield
+    except Exception as error:
+        error.__dict__.setdefault("line", number)
+        raise
+
+
+def exit_status(error: Exception) -> int:
+    """Say what went wrong on standard error; return the exit status for it."""
+    if isinstance(error, BrokenPipeError):
+        # Nobody reads any more. Python would say so again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    words = getattr(error, "format_message", None)
+    if words is not None:  # What typer raises for a command line it cannot read.
+        error.add_note(
+            f"{getattr(getattr(error, 'ctx', None), 'command_path', 'jobstatus')} --help tells more"
+        )
+        return _say(error, words(), USAGE)
+    if isinstance(error, InvalidRequest):
+        return _say(error, f"{error} ({error.reason})", USAGE, error.violations)
+    if isinstance(error, JobStatusError):
+        return _say(error, f"{error} ({error.reason})", SERVER if isinstance(error, Unavailable) else USAGE)
+    if isinstance(error, Refused):
+        return _say(error, str(error), USAGE)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return _say(error, f"{name}{error.strerror or error}", USAGE)
+    return _rpc_status(error)
+
+
+def _rpc_status(error: Exception) -> int:
+    import grpc
+
+    from jobstatus_grpc.client import JobStatusRpcError
+
+    if not isinstance(error, JobStatusRpcError):
+        traceback.print_exception(error)
+        return OUR_FAULT
+    statuses = {grpc.StatusCode.INVALID_ARGUMENT: USAGE, grpc.StatusCode.NOT_FOUND: NOT_FOUND}
+    status = statuses.get(error.code, SERVER)
+    message = f"{error.message} ({error.reason or error.code.name})"
+    if status == SERVER and error.request_id:
+        message += f", request {error.request_id}"
+    return _say(error, message, status, error.violations)
+
+
+def _say(error: Exception, message: str, status: int, violations: Sequence[Violation] = ()) -> int:
+    line = getattr(error, "line", None)
+    lines = [f"error: {message}" if line is None else f"error: line {line}: {message}"]
+    if len(violations) > 1 or not all(fault.description in message for fault in violations):
+        lines += [f"  {fault.field}: {fault.description}" for fault in violations[:_SHOWN_VIOLATIONS]]
+    if len(violations) > _SHOWN_VIOLATIONS:
+        lines.append(f"  and {len(violations) - _SHOWN_VIOLATIONS} more")
+    lines += [f"hint: {note}" for note in getattr(error, "__notes__", ())]
+    sys.stderr.write("".join(f"{clean(text)}\n" for text in lines))
+    return status

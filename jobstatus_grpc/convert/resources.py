@@ -1,0 +1,126 @@
+"""Jobs, granules and totals, between the model and the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.model import Granule, GranuleReport, ItemError, Job, JobReport, Totals
+
+_MICROSECONDS: Final = 1_000_000
+
+
+def timestamp(microseconds: int) -> Timestamp:
+    """Return a time of the model as a Timestamp."""
+    seconds, rest = divmod(microseconds, _MICROSECONDS)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def duration(seconds: float) -> Duration:
+    """Return seconds, not negative, as a Duration."""
+    whole, rest = divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+    return Duration(seconds=whole, nanos=rest * 1000)
+
+
+def totals_to_pb(totals: Totals) -> pb.GranuleTotals:
+    """Return totals with all five counts present."""
+    return pb.GranuleTotals(
+        pending_count=totals.pending,
+        staged_count=totals.staged,
+        succeeded_count=totals.succeeded,
+        failed_count=totals.failed,
+        unspecified_count=totals.unspecified,
+    )
+
+
+def granule_to_pb(granule: Granule) -> pb.Granule:
+    """Return a granule as a reader gets it."""
+    request_time, end_time = granule.request_time, granule.end_time
+    return pb.Granule(
+        collection_id=granule.collection_id,
+        granule_id=granule.granule_id,
+        state=granule.state,  # type: ignore[arg-type]
+        native_state=granule.native_state,
+        attempt=granule.attempt,
+        error=_error_to_pb(granule.error),
+        message=granule.message,
+        request_time=None if request_time is None else timestamp(request_time),
+        end_time=None if end_time is None else timestamp(end_time),
+        update_time=timestamp(granule.update_time),
+        revision=granule.revision,
+    )
+
+
+def granules_to_pb(granules: Iterable[Granule]) -> list[pb.Granule]:
+    """Return granules as a reader gets them."""
+    return [granule_to_pb(granule) for granule in granules]
+
+
+def job_to_pb(job: Job) -> pb.Job:
+    """Return a job as a reader gets it, without granules."""
+    begin_time, end_time = job.begin_time, job.end_time
+    return pb.Job(
+        project_id=job.project_id,
+        job_id=job.job_id,
+        system=job.system,
+        job_type=job.job_type,
+        state=job.state,  # type: ignore[arg-type]
+        native_state=job.native_state,
+        attempt=job.attempt,
+        description=job.description,
+        message=job.message,
+        error=_error_to_pb(job.error),
+        create_time=timestamp(job.create_time),
+        begin_time=None if begin_time is None else timestamp(begin_time),
+        end_time=None if end_time is None else timestamp(end_time),
+        update_time=timestamp(job.update_time),
+        totals=totals_to_pb(job.totals),
+        granules_complete=job.granules_complete,
+        labels=job.labels,
+        revision=job.revision,
+    )
+
+
+def job_report_to_pb(report: JobReport) -> pb.Job:
+    """Return what a reporter says about a job, as the wire carries it."""
+    begin_time, end_time = report.begin_time, report.end_time
+    return pb.Job(
+        project_id=report.project_id,
+        job_id=report.job_id,
+        system=report.system,
+        job_type=report.job_type,
+        state=report.state,  # type: ignore[arg-type]
+        native_state=report.native_state,
+        attempt=report.attempt,
+        description=report.description,
+        message=report.message,
+        error=_error_to_pb(report.error),
+        begin_time=None if begin_time is None else timestamp(begin_time),
+        end_time=None if end_time is None else timestamp(end_time),
+        granules_complete=report.granules_complete,  # type: ignore[arg-type]
+        labels=report.labels,
+    )
+
+
+def granule_report_to_pb(report: GranuleReport) -> pb.Granule:
+    """Return what a reporter says about a granule, as the wire carries it."""
+    request_time, end_time = report.request_time, report.end_time
+    return pb.Granule(
+        collection_id=report.collection_id,
+        granule_id=report.granule_id,
+        state=report.state,  # type: ignore[arg-type]
+        native_state=report.native_state,
+        attempt=report.attempt,
+        error=_error_to_pb(report.error),
+        message=report.message,
+        request_time=None if request_time is None else timestamp(request_time),
+        end_time=None if end_time is None else timestamp(end_time),
+    )
+
+
+def _error_to_pb(error: ItemError | None) -> pb.ItemError | None:
+    return None if error is None else pb.ItemError(code=error.code, reason=error.reason)

@@ -1,0 +1,259 @@
+"""A watched job's recent history, read and encoded once for all its watchers.
+
+No watcher has a queue. The log in the store is the buffer; a feed keeps its latest part encoded, and a
+watcher takes from it at its own pace, or reads the store when it has fallen behind what the feed keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from jobstatus_grpc.errors import HistoryChanged, JobStatusError, StoreUnavailable
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Change, Granule, Job, JobKey, NewsMode, Position, Totals
+from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
+
+_log = logging.getLogger(__name__)
+
+# What a feed keeps for watchers that are slightly behind.
+_KEPT_CHANGES: Final = 4096
+_KEPT_BYTES: Final = 4 * MAX_FRAME_BYTES
+# Changes of a frame; its head takes the rest.
+_FRAME_BUDGET: Final = MAX_FRAME_BYTES - 4096
+# Reading again rests nine times as long as it took: at most a tenth of the time is spent on it.
+_REST_FACTOR: Final = 9.0
+
+
+class FrameEncoder(Protocol):
+    """Makes the bytes of frames; `revision`, `totals` and `token` are those after the frame."""
+
+    def change(self, change: Change) -> bytes:
+        """Return a change as a part of a `changes` frame."""
+
+    def changes(self, encoded: Sequence[bytes], revision: int, totals: Totals, token: bytes) -> bytes:
+        """Return a frame of changes that were encoded by `change`."""
+
+    def snapshot(self, job: Job, first: bool, granules: Sequence[Granule], last: bool, token: bytes) -> bytes:
+        """Return a chunk of a snapshot; the first has the job."""
+
+    def heartbeat(
+        self,
+        revision: int,
+        totals: Totals,
+        token: bytes,
+        *,
+        lag: float,
+        last_report_time: int | None,
+        news_mode: NewsMode,
+    ) -> bytes:
+        """Return a heartbeat; `lag` in seconds."""
+
+    def reset(self, reason: str) -> bytes:
+        """Return a reset."""
+
+    def reconnect(self, revision: int, totals: Totals, token: bytes, reason: str) -> bytes:
+        """Return a reconnect."""
+
+    def completed(self, job: Job, token: bytes) -> bytes:
+        """Return the end of a watch, for a job that has ended."""
+
+
+class Entry(NamedTuple):
+    """One change in the history of a job, encoded."""
+
+    position: Position
+    totals: Totals
+    encoded: bytes
+
+
+class Frame(NamedTuple):
+    """A frame of changes, and where a stream is after it."""
+
+    data: bytes
+    position: Position
+    totals: Totals
+    token: bytes
+
+
+class Replaced(JobStatusError):
+    """The job was deleted, and another one has its ids. The watch answers it with a reset."""
+
+    reason = "JOB_REPLACED"
+
+
+class Reading(NamedTuple):
+    """How a feed reads the store, without blocking the event loop.
+
+    Attributes:
+        changes: reads the changes after a position and encodes them; `None` if the job is deleted.
+        why_gone: tells why a job that was watched is no longer there.
+        frame: puts entries of a job together to one frame.
+    """
+
+    changes: Callable[[int, Position], Awaitable[tuple[ChangeBatch, Sequence[Entry]] | None]]
+    why_gone: Callable[[JobKey], Awaitable[JobStatusError]]
+    frame: Callable[[JobKey, int, Sequence[Entry]], Frame]
+
+
+class Feed:
+    """The latest part of one job's history.
+
+    Attributes:
+        key: the job's ids.
+        stored: the job as last read; its position may lie beyond what has been read of the log.
+        head: up to where the log has been read.
+        last_read: the moment, of `time.monotonic()`, at which the store was last known to be at `stored`.
+        watchers: how many watch.
+    """
+
+    def __init__(self, stored: StoredJob, position: Position, reading: Reading) -> None:
+        self.key: JobKey = stored.job.key
+        self.stored = stored
+        self.last_read = time.monotonic()
+        self.watchers = 0
+        self._reading = reading
+        self._base = position
+        self._entries: deque[Entry] = deque()
+        self._kept_bytes = 0
+        self._frames: dict[Position, Frame] = {}
+        self._waiters: set[asyncio.Future[bool]] = set()
+        self._over: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._asked = False
+
+    @property
+    def head(self) -> Position:
+        """Up to where the log has been read."""
+        return self._entries[-1].position if self._entries else self._base
+
+    @property
+    def over(self) -> Exception | None:
+        """Why nothing will come from this feed any more: HistoryChanged, Replaced, JobDeleted, or a bug."""
+        return self._over
+
+    def holds(self, position: Position) -> bool:
+        """Return whether `position` is in the history this feed has read: the very commit, not its number."""
+        index = position.revision - self._base.revision
+        if index == 0:
+            return position == self._base
+        return 0 < index <= len(self._entries) and self._entries[index - 1].position == position
+
+    def frame_after(self, position: Position) -> Frame | None:
+        """Return the next frame after `position`, which the feed holds; `None` if there is nothing new.
+
+        All watchers at one position get the very same bytes.
+        """
+        if position == self.head:
+            return None
+        frame = self._frames.get(position)
+        if frame is None:
+            start = position.revision - self._base.revision
+            entries = cut_frame([self._entries[index] for index in range(start, len(self._entries))])
+            frame = self._reading.frame(self.key, self.stored.job_pk, entries)
+            self._frames[position] = frame
+        return frame
+
+    async def wait(self, until: float) -> bool:
+        """Wait for news; return whether there are any before the loop's time `until`."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_at(until, _release, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def wake(self) -> None:
+        """Wake every watcher."""
+        for waiter in self._waiters:
+            _release(waiter, True)
+        self._waiters.clear()
+
+    def look(self) -> None:
+        """Read what is new, soon; a call while a reading is under way leads to another one after it."""
+        self._asked = True
+        if self._task is None and self._over is None:
+            self._task = asyncio.create_task(self._read())
+
+    def confirm(self, head: Head | None, moment: float) -> None:
+        """Take what a look at the store's heads at `moment` said about this job."""
+        if head is None or head.position != self.head:
+            self.look()
+        else:
+            self.stored = self.stored._replace(last_report_time=head.last_report_time)
+            self.last_read = max(self.last_read, moment)
+
+    def end(self) -> None:
+        """Stop reading. Nobody watches any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _read(self) -> None:
+        """Read until nobody asks any more."""
+        try:
+            while self._asked and self._over is None:
+                self._asked = False
+                start = time.monotonic()
+                await self._read_once(start)
+                if self.head == self.stored.position:
+                    await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
+                else:
+                    self._asked = True
+        except StoreUnavailable:
+            # The next poll asks again; heartbeats tell the lag meanwhile.
+            self._asked = False
+        except Exception as error:
+            # Nobody awaits this task: its watchers have to be told, or they would wait for ever.
+            _log.exception("reading the history of a job failed")
+            self._finish(error)
+        finally:
+            self._task = None
+
+    async def _read_once(self, start: float) -> None:
+        try:
+            read = await self._reading.changes(self.stored.job_pk, self.head)
+            if read is None:
+                self._finish(await self._reading.why_gone(self.key))
+            else:
+                self._take(*read)
+                self.last_read = start
+        except HistoryChanged as error:
+            self._finish(error)
+
+    def _take(self, batch: ChangeBatch, entries: Sequence[Entry]) -> None:
+        self.stored = batch.stored
+        if not entries:
+            return
+        self._frames.clear()
+        self._entries.extend(entries)
+        self._kept_bytes += sum(len(entry.encoded) for entry in entries)
+        while len(self._entries) > _KEPT_CHANGES or self._kept_bytes > _KEPT_BYTES:
+            dropped = self._entries.popleft()
+            self._base = dropped.position
+            self._kept_bytes -= len(dropped.encoded)
+        self.wake()
+
+    def _finish(self, why: Exception) -> None:
+        self._over = why
+        self.wake()
+
+
+def cut_frame(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return as many of the first entries as fit into one frame: at least one."""
+    budget = _FRAME_BUDGET
+    for count, entry in enumerate(entries):
+        budget -= len(entry.encoded)
+        if budget < 0 and count:
+            return entries[:count]
+    return entries
+
+
+def _release(waiter: asyncio.Future[bool], woken: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(woken)

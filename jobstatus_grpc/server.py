@@ -1,0 +1,219 @@
+"""The wiring: a server from its configuration, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import uvloop
+from grpc_reflection.v1alpha import reflection
+
+from jobstatus import v1 as pb
+from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
+from jobstatus_grpc.config import ServerConfig
+from jobstatus_grpc.convert.frames import FrameEncoder
+from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
+from jobstatus_grpc.health import Health
+from jobstatus_grpc.reads import StatusReader
+from jobstatus_grpc.reports import ReportWriter
+from jobstatus_grpc.servicer import JobReportServicer, JobStatusServicer
+from jobstatus_grpc.status import ErrorInterceptor
+from jobstatus_grpc.store import open_store
+from jobstatus_grpc.tokens import Tokens
+from jobstatus_grpc.watch import WatchHub
+
+_log = logging.getLogger(__name__)
+
+_STATUS_SERVICE: Final = job_status_service_pb2.DESCRIPTOR.services_by_name["JobStatusService"].full_name
+_REPORT_SERVICE: Final = job_report_service_pb2.DESCRIPTOR.services_by_name["JobReportService"].full_name
+
+_TAIL_THREADS: Final = 2
+_SNAPSHOT_THREADS: Final = 2
+_PREPARE_INTERVAL: Final = 1.0
+_PURGE_INTERVAL: Final = 5.0
+# A thread that encodes gives the event loop its turn this often, in seconds.
+_SWITCH_INTERVAL: Final = 0.0005
+
+# Larger requests than a report may be come this far, so that they are answered in words, not by a reset.
+_MAX_RECEIVED_BYTES: Final = 8 * 1024 * 1024
+_OPTIONS: Final = (
+    # A taken port is an error, not half of the connections.
+    ("grpc.so_reuseport", 0),
+    # A peer that does not answer a ping within ten seconds is gone; `keepalive_timeout_ms` does nothing.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # A burst of streams beyond these is cancelled before any handler sees it.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
+)
+
+
+class Server:
+    """One process that serves. Made and used on one event loop.
+
+    Attributes:
+        address: `HOST:PORT` as bound, from `start` on.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self.address = ""
+        # As many connections as threads: nobody waits for one.
+        reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS
+        self._store = open_store(config.database_url, reading, config.write_threads + 1)
+        self._pools = {
+            name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
+            for name, threads in (
+                ("read", config.read_threads),
+                ("write", config.write_threads),
+                ("tail", _TAIL_THREADS),
+                ("snapshot", _SNAPSHOT_THREADS),
+                ("probe", 1),
+            )
+        }
+        self._hub = WatchHub(
+            self._store,
+            FrameEncoder(),
+            self._tokens,
+            tail=self._pools["tail"],
+            snapshots=self._pools["snapshot"],
+            poll_interval=config.poll_interval,
+            max_age=config.max_stream_age,
+        )
+        self._health = Health(
+            self._store, self._pools["probe"], (_STATUS_SERVICE, _REPORT_SERVICE), config.poll_interval
+        )
+        self._grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Bind, serve, and see to the database in the background.
+
+        Raises:
+            ListenFailed: the address cannot be bound.
+        """
+        self._register()
+        await self._health.start()
+        host = self._config.listen.rpartition(":")[0]
+        try:
+            port = self._grpc.add_insecure_port(self._config.listen)
+        except RuntimeError as error:
+            raise ListenFailed(self._config.listen) from error
+        await self._grpc.start()
+        self.address = f"{host}:{port}"
+
+    async def run(self) -> None:
+        """Prepare the store, then keep watches, health and deleted jobs going until cancelled.
+
+        Raises:
+            SchemaMismatch: this program cannot work with the database's schema.
+        """
+        await self._prepare()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hub.run())
+            group.create_task(self._health.run())
+            group.create_task(self._purge())
+
+    async def drain(self) -> None:
+        """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
+        await self._health.drain()
+        self._hub.drain()
+        await self._grpc.stop(self._config.drain_seconds)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._store.close()
+
+    def _register(self) -> None:
+        reader = StatusReader(self._store, self._pools["read"])
+        writer = ReportWriter(
+            self._store, self._pools["write"], self._config.max_waiting_reports, self._hub.hint
+        )
+        status = JobStatusServicer(reader, self._hub, self._tokens)
+        pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
+        # Frames are bytes already. Registered after the generated code, this handler takes the method's place.
+        decode = pb.WatchJobRequest.FromString
+        watch: Any = grpc.unary_stream_rpc_method_handler(status.WatchJob, decode, None)
+        self._grpc.add_registered_method_handlers(_STATUS_SERVICE, {"WatchJob": watch})
+        pb.add_JobReportServiceServicer_to_server(JobReportServicer(writer), self._grpc)
+        self._health.register(self._grpc)
+        names = (_STATUS_SERVICE, _REPORT_SERVICE, Health.SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    def _tokens(self) -> Tokens:
+        return self._known_tokens
+
+    @cached_property
+    def _known_tokens(self) -> Tokens:
+        # While the store is not prepared its identity raises, and nothing is cached.
+        return Tokens(*self._store.identity)
+
+    async def _prepare(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(self._pools["probe"], self._store.prepare)
+            except StoreUnavailable:
+                _log.warning("waiting for the database")
+                await asyncio.sleep(_PREPARE_INTERVAL)
+
+    async def _purge(self) -> None:
+        """Remove the rows of deleted jobs, bit by bit."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(StoreUnavailable):
+                while await loop.run_in_executor(self._pools["probe"], self._store.purge):
+                    pass
+            await asyncio.sleep(_PURGE_INTERVAL)
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ListenFailed: the address cannot be bound.
+        SchemaMismatch: this program cannot work with the database's schema.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: ServerConfig) -> None:
+    server = Server(config)
+    await server.start()
+    print(f"listening on {server.address}", flush=True)  # noqa: T201
+    running = asyncio.create_task(server.run())
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    stop_demo = _start_demo(server.address) if config.demo else threading.Event()
+    asked = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop_demo.set()
+        asked.cancel()
+        await server.drain()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+def _start_demo(address: str) -> threading.Event:
+    from jobstatus_grpc.demo import run_demo
+
+    stop = threading.Event()
+    threading.Thread(target=run_demo, args=(address, stop), name="jobstatus-demo", daemon=True).start()
+    return stop

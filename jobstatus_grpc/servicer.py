@@ -1,0 +1,140 @@
+"""The services: check, call, convert. Errors leave as they are; the interceptor answers them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.convert import requests, resources
+from jobstatus_grpc.errors import PageTokenInvalid, ServerDraining, Violation
+from jobstatus_grpc.reads import StatusReader
+from jobstatus_grpc.reports import ReportWriter
+from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, ReportResult
+from jobstatus_grpc.streams import WatchQuery
+from jobstatus_grpc.tokens import GranulePagePoint, JobFilter, ResumePoint, Tokens
+from jobstatus_grpc.watch import WatchHub
+
+# In quotes: generic only to type checkers.
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class JobStatusServicer(pb.JobStatusServiceServicer):
+    """The readers' side.
+
+    Args:
+        reader: answers from the store.
+        hub: serves the watches.
+        tokens: returns what makes and reads tokens; raises StoreUnavailable before the store is known.
+    """
+
+    def __init__(self, reader: StatusReader, hub: WatchHub, tokens: Callable[[], Tokens]) -> None:
+        self._reader = reader
+        self._hub = hub
+        self._tokens = tokens
+
+    async def GetJobStatus(  # noqa: N802
+        self, request: pb.GetJobStatusRequest, context: _Context
+    ) -> pb.GetJobStatusResponse:
+        asked = requests.get_job_status(request)
+        answer = partial(self._answer, asked)
+        if asked.basic:
+            return await self._reader.read_job(asked.key, deadline(context), answer)
+        point = None
+        if asked.page_token:
+            point = self._tokens().read_granule_page_token(asked.key, asked.states, asked.page_token)
+        query = GranuleQuery(asked.limit, point and point.after, asked.states)
+        return await self._reader.read_page(asked.key, query, deadline(context), partial(answer, point=point))
+
+    def _answer(
+        self, asked: requests.GetJobStatus, page: JobPage, point: GranulePagePoint | None = None
+    ) -> pb.GetJobStatusResponse:
+        stored = page.stored
+        if point is not None and point.job_pk != stored.job_pk:
+            raise PageTokenInvalid([Violation("page_token", "the job was deleted and reported anew")])
+        tokens = self._tokens()
+        next_page = b""
+        if page.more:
+            end = GranulePagePoint(stored.job_pk, page.granules[-1].key)
+            next_page = tokens.granule_page_token(asked.key, asked.states, end)
+        return pb.GetJobStatusResponse(
+            job=resources.job_to_pb(stored.job),
+            granules=resources.granules_to_pb(page.granules),
+            next_page_token=next_page,
+            resume_token=tokens.resume_token(asked.key, ResumePoint(stored.job_pk, stored.position)),
+        )
+
+    async def ListJobs(  # noqa: N802
+        self, request: pb.ListJobsRequest, context: _Context
+    ) -> pb.ListJobsResponse:
+        asked = requests.list_jobs(request)
+        chosen = JobFilter(asked.project_id, asked.states, asked.system, asked.job_type, asked.labels)
+        before = None
+        if asked.page_token:
+            before = self._tokens().read_job_page_token(chosen, asked.page_token)
+        query = JobQuery(asked.project_id, asked.limit, before, *chosen[1:])
+        return await self._reader.list_jobs(query, deadline(context), partial(self._answer_list, chosen))
+
+    def _answer_list(self, chosen: JobFilter, found: JobList) -> pb.ListJobsResponse:
+        next_page = b""
+        if found.next_before is not None:
+            next_page = self._tokens().job_page_token(chosen, found.next_before)
+        return pb.ListJobsResponse(jobs=map(resources.job_to_pb, found.jobs), next_page_token=next_page)
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: _Context) -> None:  # noqa: N802
+        """Answer ready-made bytes: registered with a serializer that leaves them alone."""
+        asked = requests.watch_job(request)
+        if self._hub.draining:
+            raise ServerDraining
+        point = None
+        if asked.resume_token:
+            point = self._tokens().read_resume_token(asked.key, asked.resume_token)
+        query = WatchQuery(asked.key, point, asked.snapshot_only, asked.max_frames, asked.heartbeat_interval)
+        await self._hub.watch(query, context.write)
+
+
+class JobReportServicer(pb.JobReportServiceServicer):
+    """The writers' side."""
+
+    def __init__(self, writer: ReportWriter) -> None:
+        self._writer = writer
+
+    async def ReportJob(  # noqa: N802
+        self, request: pb.ReportJobRequest, context: _Context
+    ) -> pb.ReportJobResponse:
+        result = await self._writer.report(partial(requests.report_job, request), deadline(context))
+        return pb.ReportJobResponse(**_outcome(result))
+
+    async def ReportGranules(  # noqa: N802
+        self, request: pb.ReportGranulesRequest, context: _Context
+    ) -> pb.ReportGranulesResponse:
+        result = await self._writer.report(partial(requests.report_granules, request), deadline(context))
+        return pb.ReportGranulesResponse(**_outcome(result))
+
+    async def DeleteJob(  # noqa: N802
+        self, request: pb.DeleteJobRequest, context: _Context
+    ) -> pb.DeleteJobResponse:
+        await self._writer.delete_job(requests.job_key(request), deadline(context))
+        return pb.DeleteJobResponse()
+
+
+def _outcome(result: ReportResult) -> dict[str, Any]:
+    """Return the fields that both reports answer with."""
+    return {
+        "revision": result.position.revision,
+        "totals": resources.totals_to_pb(result.totals),
+        "state": result.state,
+        "applied_count": result.applied,
+        "unchanged_count": result.unchanged,
+        "stale_count": result.stale,
+    }
+
+
+def deadline(context: _Context) -> float | None:
+    """Return the caller's deadline as a moment of `time.monotonic()`."""
+    left = context.time_remaining()
+    return None if left is None else time.monotonic() + left

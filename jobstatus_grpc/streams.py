@@ -1,0 +1,278 @@
+"""One stream of `WatchJob`: what has been delivered, and what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from jobstatus_grpc.errors import (
+    HistoryChanged,
+    JobDeleted,
+    JobNotFound,
+    ServerDraining,
+    StoreUnavailable,
+    StreamExpired,
+    Unavailable,
+)
+from jobstatus_grpc.feeds import Entry, Feed, Frame, Replaced, cut_frame
+from jobstatus_grpc.model import JobKey, Totals
+from jobstatus_grpc.store.base import StoredJob
+from jobstatus_grpc.tokens import ResumePoint
+
+if TYPE_CHECKING:
+    from jobstatus_grpc.watch import WatchHub
+
+T = TypeVar("T")
+
+Send = Callable[[bytes], Awaitable[None]]
+
+_HEARTBEAT_JITTER: Final = 0.1
+_AGE_JITTER: Final = 0.1
+# How soon a stream that waits for the store notices that the server drains, in seconds.
+_CHECK_INTERVAL: Final = 0.5
+# How long a stream rests before it asks a store again that did not answer, in seconds.
+_OUTAGE_PAUSE: Final = 1.0
+
+_SNAPSHOT_INTERRUPTED: Final = "SNAPSHOT_INTERRUPTED"
+
+
+class WatchQuery(NamedTuple):
+    """What a stream is asked for.
+
+    Attributes:
+        key: the job's ids.
+        point: where to go on; `None` to start with a snapshot.
+        snapshot_only: whether to end after the snapshot, or the changes up to now.
+        max_frames: after how many frames to end; 0 for never.
+        heartbeat_interval: how long the stream may be silent, in seconds.
+    """
+
+    key: JobKey
+    point: ResumePoint | None
+    snapshot_only: bool
+    max_frames: int
+    heartbeat_interval: float
+
+
+def _jittered(part: float) -> float:
+    """Return a factor around 1, so that streams that began together do not beat together."""
+    return random.uniform(1 - part, 1 + part)
+
+
+class _Enough(Exception):
+    """The stream has sent as many frames as were asked for."""
+
+
+class Stream:
+    """A stream, from its first frame to its end.
+
+    It is either in a snapshot (`_point` is None, the token empty) or at a position of the job's history, and
+    every frame tells exactly that.
+    """
+
+    def __init__(self, hub: WatchHub, query: WatchQuery, send: Send) -> None:
+        self._hub = hub
+        self._query = query
+        self._write = send
+        self._loop = asyncio.get_running_loop()
+        self._expires = self._loop.time() + hub.max_age * _jittered(_AGE_JITTER)
+        self._heartbeat_due = self._loop.time() + query.heartbeat_interval
+        self._sent = 0
+        self._partial = False
+        self._stored: StoredJob | None = None
+        self._last_read = time.monotonic()
+        self._revision = 0
+        self._totals = Totals()
+        self._token = b""
+        self._point = query.point
+
+    async def run(self) -> None:
+        """Send frames until the stream has ended well; see `WatchHub.watch` for the other endings."""
+        with suppress(_Enough):
+            while True:
+                try:
+                    return await self._run_history()
+                except (HistoryChanged, Replaced) as gone:
+                    await self._reset(gone.reason)
+                except StoreUnavailable:
+                    # Before the first frame it is an error; an open stream outlives the outage.
+                    if not self._sent:
+                        raise
+                    await self._sit_out()
+
+    async def _run_history(self) -> None:
+        """Send one history of the job: from a snapshot or a position to the end."""
+        if self._point is None:
+            point = await self._send_snapshot()
+        else:
+            point = self._point
+            await self._catch_up(point)
+            if self._query.snapshot_only and not self._sent:
+                await self._heartbeat()
+        if not self._query.snapshot_only:
+            await self._follow()
+
+    async def _send_snapshot(self) -> ResumePoint:
+        if self._partial:
+            await self._reset(_SNAPSHOT_INTERRUPTED)
+        snapshot = self._hub.open_snapshot(self._query.key)
+        try:
+            index = 0
+            while (chunk := await self._patiently(snapshot.chunk(index))) is not None:
+                if snapshot.stored is None:
+                    raise AssertionError("a chunk without its job")
+                index += 1
+                self._partial = True
+                self._stored = stored = snapshot.stored
+                self._revision, self._totals = stored.job.revision, stored.job.totals
+                await self._send(chunk)
+        except JobNotFound:
+            if self._sent:
+                raise JobDeleted(*self._query.key) from None
+            raise
+        finally:
+            snapshot.close()
+        self._partial = False
+        point = ResumePoint(stored.job_pk, stored.position)
+        self._arrive(point, stored.job.totals)
+        return point
+
+    async def _catch_up(self, point: ResumePoint) -> None:
+        """Send everything after `point` that the store has, reading it for this stream alone."""
+        while True:
+            moment = time.monotonic()
+            read = await self._patiently(self._hub.read_changes(*point))
+            if read is None:
+                raise await self._hub.why_gone(self._query.key)
+            batch, entries = read
+            self._stored, self._last_read = batch.stored, moment
+            self._arrive(point, batch.totals)
+            point = await self._send_entries(point, entries)
+            if point.position == batch.stored.position:
+                return
+
+    async def _send_entries(self, point: ResumePoint, entries: Sequence[Entry]) -> ResumePoint:
+        while entries:
+            cut = cut_frame(entries)
+            frame = self._hub.frame(self._query.key, point.job_pk, cut)
+            point = ResumePoint(point.job_pk, frame.position)
+            await self._send_frame(point, frame)
+            entries = entries[len(cut) :]
+        return point
+
+    async def _follow(self) -> None:
+        """Send changes as they happen, until the job has ended."""
+        if self._stored is None or self._point is None:
+            raise AssertionError("nothing to follow")
+        feed = self._hub.join(self._stored, self._point.position)
+        try:
+            while not await self._step(feed, self._point):
+                pass
+        finally:
+            self._hub.leave(feed)
+
+    async def _step(self, feed: Feed, point: ResumePoint) -> bool:
+        """Send the next frame, or wait; return whether the job has ended and all of it has been sent.
+
+        Between looking at the feed and waiting for it nothing else is awaited, so no news is missed.
+        """
+        await self._end_if_due()
+        if feed.over is not None:
+            raise feed.over.with_traceback(None)
+        self._stored, self._last_read = feed.stored, feed.last_read
+        position = point.position
+        if feed.holds(position):
+            frame = feed.frame_after(position)
+            if frame is not None:
+                await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
+                return False
+            if feed.stored.position == position and feed.stored.job.state.terminal:
+                await self._send(self._hub.encoder.completed(feed.stored.job, self._token))
+                return True
+        else:
+            feed.look()
+            if position.revision <= feed.head.revision:
+                # Behind what the feed keeps, or in another history than the feed's: the store decides.
+                await self._catch_up(point)
+                if self._point != point:
+                    return False
+        if not self._sent or self._loop.time() >= self._heartbeat_due:
+            await self._heartbeat()
+        else:
+            await feed.wait(min(self._heartbeat_due, self._expires))
+        return False
+
+    async def _patiently(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns, keeping the stream alive meanwhile."""
+        task = asyncio.create_task(work)
+        try:
+            while True:
+                done, _ = await asyncio.wait({task}, timeout=_CHECK_INTERVAL)
+                if done:
+                    return task.result()
+                await self._end_if_due()
+                if self._loop.time() >= self._heartbeat_due:
+                    await self._heartbeat()
+        finally:
+            task.cancel()
+
+    async def _sit_out(self) -> None:
+        """Rest while the store does not answer, keeping the stream alive."""
+        end = self._loop.time() + _OUTAGE_PAUSE
+        while self._loop.time() < end:
+            await self._end_if_due()
+            if self._loop.time() >= self._heartbeat_due:
+                await self._heartbeat()
+            await asyncio.sleep(_CHECK_INTERVAL)
+
+    async def _end_if_due(self) -> None:
+        """End the stream, with a frame that says so, if the server or the stream's age asks for it."""
+        error: Unavailable | None = None
+        if self._hub.draining:
+            error = ServerDraining()
+        elif self._loop.time() >= self._expires:
+            error = StreamExpired()
+        if error is not None:
+            encoder = self._hub.encoder
+            await self._send(encoder.reconnect(self._revision, self._totals, self._token, error.reason))
+            raise error
+
+    async def _heartbeat(self) -> None:
+        last_report_time = None if self._stored is None else self._stored.last_report_time
+        frame = self._hub.encoder.heartbeat(
+            self._revision,
+            self._totals,
+            self._token,
+            lag=time.monotonic() - self._last_read,
+            last_report_time=last_report_time,
+            news_mode=self._hub.news_mode,
+        )
+        await self._send(frame)
+
+    async def _reset(self, reason: str) -> None:
+        self._point, self._partial = None, False
+        self._revision, self._totals, self._token = 0, Totals(), b""
+        await self._send(self._hub.encoder.reset(reason))
+
+    def _arrive(self, point: ResumePoint, totals: Totals) -> None:
+        """Have delivered everything up to `point`."""
+        self._point = point
+        self._revision, self._totals = point.position.revision, totals
+        self._token = self._hub.tokens().resume_token(self._query.key, point)
+
+    async def _send_frame(self, point: ResumePoint, frame: Frame) -> None:
+        self._point = point
+        self._revision, self._totals, self._token = point.position.revision, frame.totals, frame.token
+        await self._send(frame.data)
+
+    async def _send(self, frame: bytes) -> None:
+        self._sent += 1
+        await self._write(frame)
+        interval = self._query.heartbeat_interval * _jittered(_HEARTBEAT_JITTER)
+        self._heartbeat_due = self._loop.time() + interval
+        if self._sent == self._query.max_frames:
+            raise _Enough

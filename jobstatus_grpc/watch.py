@@ -1,0 +1,211 @@
+"""Watches: who watches what, and when to look again. No SQL, no gRPC.
+
+Every stream is a coroutine (`streams.py`), without a thread or a queue of its own. Streams of one job share
+a feed (`feeds.py`), which reads and encodes each change once. What makes feeds look: commits of this process,
+news from others, and a poll of all watched jobs, which alone would be enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Final
+
+from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
+from jobstatus_grpc.feeds import Entry, Feed, Frame, FrameEncoder, Reading, Replaced
+from jobstatus_grpc.model import JobKey, NewsMode, Position
+from jobstatus_grpc.snapshots import Snapshot
+from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
+from jobstatus_grpc.streams import Send, Stream, WatchQuery
+from jobstatus_grpc.tokens import ResumePoint, Tokens
+
+_READ_LIMIT: Final = 1000
+# How long the news thread waits at a time; it only bounds how late it notices its end.
+_NEWS_WAIT: Final = 1.0
+_REST_FACTOR: Final = 9.0
+
+
+class WatchHub:
+    """Keeps the feeds of the watched jobs up to date.
+
+    Lives on one event loop. Args:
+        store: what is watched.
+        encoder: makes the frames.
+        tokens: returns what signs tokens; raises StoreUnavailable before the store has been prepared.
+        tail: threads that read changes.
+        snapshots: threads that read snapshots.
+        poll_interval: seconds between two looks at all watched jobs.
+        max_age: seconds after which a stream has to reconnect, give or take a tenth.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        encoder: FrameEncoder,
+        tokens: Callable[[], Tokens],
+        *,
+        tail: Executor,
+        snapshots: Executor,
+        poll_interval: float,
+        max_age: float,
+    ) -> None:
+        self.store = store
+        self.encoder = encoder
+        self.tokens = tokens
+        self.max_age = max_age
+        self.draining = False
+        self._tail = tail
+        self._snapshots = snapshots
+        self._poll_interval = poll_interval
+        self._feeds: dict[int, Feed] = {}
+        self._polled = asyncio.Event()
+        self._news: NewsSource | None = None
+        self._ended = threading.Event()
+
+    async def run(self) -> None:
+        """Look whenever there is news, and at every poll interval, until cancelled."""
+        self._news = self.store.listen()
+        loop = asyncio.get_running_loop()
+        listening = threading.Thread(
+            target=self._listen, args=(loop, self._news), name="jobstatus-news", daemon=True
+        )
+        listening.start()
+        try:
+            while True:
+                start = time.monotonic()
+                await self._poll(start)
+                await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
+                self._polled.clear()
+                await self._sleep_until_news()
+        finally:
+            self._ended.set()
+            self._news.close()
+
+    def hint(self, job_pk: int) -> None:
+        """Look at a job that may have changed."""
+        feed = self._feeds.get(job_pk)
+        if feed is not None:
+            feed.look()
+
+    def drain(self) -> None:
+        """End all streams, each with a `reconnect` frame."""
+        self.draining = True
+        for feed in self._feeds.values():
+            feed.wake()
+
+    async def watch(self, query: WatchQuery, send: Send) -> None:
+        """Send one stream's frames, and return when it has ended well.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobDeleted: the job has been deleted.
+            StoreUnavailable: the database did not answer before the first frame.
+            ServerDraining, StreamExpired: the stream has to be resumed elsewhere.
+        """
+        await Stream(self, query, send).run()
+
+    @property
+    def news_mode(self) -> NewsMode:
+        """How news from other processes come at this moment."""
+        return NewsMode.POLL if self._news is None else self._news.mode
+
+    def join(self, stored: StoredJob, position: Position) -> Feed:
+        """Return the feed of a job that has been delivered up to `position`; `leave` gives it back."""
+        feed = self._feeds.get(stored.job_pk)
+        if feed is None or feed.over:
+            feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
+            self._feeds[stored.job_pk] = feed
+        feed.watchers += 1
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """Give a feed back; the last watcher ends it."""
+        feed.watchers -= 1
+        if not feed.watchers or feed.over:
+            feed.end()
+            if self._feeds.get(feed.stored.job_pk) is feed:
+                del self._feeds[feed.stored.job_pk]
+
+    def frame(self, key: JobKey, job_pk: int, entries: Sequence[Entry]) -> Frame:
+        """Put entries, not empty, together to one frame."""
+        last = entries[-1]
+        token = self.tokens().resume_token(key, ResumePoint(job_pk, last.position))
+        encoded = [entry.encoded for entry in entries]
+        data = self.encoder.changes(encoded, last.position.revision, last.totals, token)
+        return Frame(data, last.position, last.totals, token)
+
+    async def read_changes(
+        self, job_pk: int, position: Position
+    ) -> tuple[ChangeBatch, Sequence[Entry]] | None:
+        """Read and encode the changes after a position, in a thread.
+
+        Raises:
+            HistoryChanged: the position is not in the job's history.
+            StoreUnavailable: the database does not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._tail, self._read, job_pk, position)
+
+    async def why_gone(self, key: JobKey) -> JobStatusError:
+        """Return why a watched job is no longer there: Replaced, or JobDeleted.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_job, key)
+        except JobNotFound:
+            return JobDeleted(*key)
+        return Replaced("another job has the ids")
+
+    def open_snapshot(self, key: JobKey) -> Snapshot:
+        """Begin to read a snapshot."""
+        snapshot = Snapshot(self.store, key, self.encoder, self.tokens())
+        snapshot.start(self._snapshots)
+        return snapshot
+
+    def _read(self, job_pk: int, position: Position) -> tuple[ChangeBatch, Sequence[Entry]] | None:
+        batch = self.store.read_changes(job_pk, position, _READ_LIMIT)
+        if batch is None:
+            return None
+        encode = self.encoder.change
+        return batch, [Entry(change.position, change.totals, encode(change)) for change in batch.changes]
+
+    async def _poll(self, moment: float) -> None:
+        """Compare the heads of all watched jobs with what their feeds have read."""
+        watched = list(self._feeds.items())
+        if not watched:
+            return
+        job_pks = [job_pk for job_pk, _ in watched]
+        try:
+            heads = await asyncio.get_running_loop().run_in_executor(
+                self._tail, self.store.read_heads, job_pks
+            )
+        except StoreUnavailable:
+            return
+        for job_pk, feed in watched:
+            feed.confirm(heads.get(job_pk), moment)
+
+    async def _sleep_until_news(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_interval):
+                await self._polled.wait()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, news: NewsSource) -> None:
+        """Pass news on to the loop. Runs in a thread, and does nothing else."""
+        while not self._ended.is_set():
+            heard = news.wait(_NEWS_WAIT)
+            if heard:
+                try:
+                    loop.call_soon_threadsafe(self._hear, heard)
+                except RuntimeError:  # The loop has closed.
+                    return
+
+    def _hear(self, news: News) -> None:
+        if news.everything:
+            self._polled.set()
+        for job_pk in news.job_pks:
+            self.hint(job_pk)
