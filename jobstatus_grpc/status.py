@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 
 from jobstatus_grpc.errors import (
     CallInterrupted,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import version as installed_version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,13 +33,6 @@ class Format(StrEnum):
     """The documents that can be imported."""
 
     orca = "orca"
-
-
-class LogFormat(StrEnum):
-    """How the server writes its log."""
-
-    text = "text"
-    json = "json"
 
 
 Server = Annotated[
@@ -90,7 +83,7 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")
     ] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="How to write the log.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="json, console or auto.")] = None,
 ) -> Task:
     """Serve until SIGTERM. What is not given is read from JOBSTATUS_* in the environment."""
 
@@ -98,15 +91,15 @@ def serve(
         from jobstatus_grpc.config import ServerConfig
         from jobstatus_grpc.server import serve as run_server
 
-        given: dict[str, Any] = {
-            "listen": listen,
-            "database_url": database_url,
-            "demo": demo,
-            "log_level": log_level,
-            "log_format": log_format and log_format.value,
-        }
-        overrides = {name: value for name, value in given.items() if value is not None}
-        run_server(ServerConfig.from_environment(os.environ, **overrides))
+        config = ServerConfig.from_environment(
+            os.environ,
+            listen=listen,
+            database_url=database_url,
+            demo=demo,
+            log_level=log_level,
+            log_format=log_format,
+        )
+        run_server(config)
         return 0
 
     return task

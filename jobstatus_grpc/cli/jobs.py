@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, cast
@@ -43,7 +44,8 @@ def show_job(
             _say_granules(iter(page.granules))
             more = page.job.totals.failed_count - len(page.granules)
             if more > 0:
-                say(f"  and {more} more that failed: jobstatus get JOB_ID --state failed")
+                name = shlex.quote(clean(job_id))
+                say(f"  and {more} more that failed: jobstatus get {name} --state failed")
     return 0
 
 

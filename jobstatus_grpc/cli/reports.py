@@ -74,7 +74,8 @@ def _request(line: bytes) -> tuple[str, Request]:
     try:
         ParseDict(body, request)
     except ParseError as error:
-        raise Refused(f"{name}: {error}") from error
+        # Below its first line it lists every field there is.
+        raise Refused(f"{name}: {str(error).splitlines()[0]}") from error
     return name, request
 
 

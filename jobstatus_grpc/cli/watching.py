@@ -131,11 +131,12 @@ class TerminalView(View):
     def __init__(self) -> None:
         super().__init__()
         self._console = Console(highlight=False, markup=False, emoji=False)
-        self._live = Live(console=self._console, get_renderable=self._status, refresh_per_second=4)
         self._state = ""
         self._totals = pb.GranuleTotals()
         self._lag = 0.0
         self._reported: float | None = None
+        # Last: it asks for the status at once.
+        self._live = Live(console=self._console, get_renderable=self._status, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -170,10 +171,15 @@ class TerminalView(View):
         total = totals.pending_count + totals.staged_count + totals.succeeded_count
         total += totals.failed_count + totals.unspecified_count
         done = totals.succeeded_count + totals.failed_count
+        style = "red" if totals.failed_count else "green"
         row = Table.grid(padding=(0, 1))
+        for _ in range(5):
+            row.add_column(no_wrap=True)
         row.add_row(
             Text(self._state or "connecting", _STYLES.get(self._state, "")),
-            ProgressBar(total=max(total, 1), completed=done, width=24),
+            ProgressBar(
+                total=max(total, 1), completed=done, width=20, complete_style="cyan", finished_style=style
+            ),
             Text(f"{done}/{total}"),
             Text(totals_words(totals).partition(": ")[2]),
             Text(self._news(), "dim"),

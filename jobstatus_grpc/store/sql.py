@@ -57,6 +57,7 @@ _SELECT_CHANGES: Final = select(*(_CHANGE[column.name] for column in rows.CHANGE
 
 # A page is read in steps, so that many large rows are not all fetched to be thrown away.
 _STEP_ROWS: Final = 1000
+_STEP_CHANGES: Final = 250
 _SNAPSHOT_ROWS: Final = 300
 # How many jobs a page of ListJobs looks at where filters match rarely.
 _EXAMINED_JOBS: Final = 10_000
@@ -250,7 +251,8 @@ class SqlJobStore(JobStore):
                 return None
             stored = rows.stored_job_from_row(found)
             held, *changes = _read_change_steps(connection, stored, position, limit)
-            return ChangeBatch(stored, held.totals, changes)
+            fitting = _fitting(changes, change_bytes, MAX_FRAME_BYTES)
+            return ChangeBatch(stored, held.totals, changes[:fitting])
 
         return self._reading(run, deadline)
 
@@ -349,7 +351,7 @@ def _read_change_steps(
     size = 0
     held = position.revision
     while len(changes) <= limit and size < MAX_FRAME_BYTES:
-        step = min(limit + 1 - len(changes), _STEP_ROWS)
+        step = min(limit + 1 - len(changes), _STEP_CHANGES)
         found = connection.execute(
             _SELECT_CHANGES.where(_CHANGE.job_pk == stored.job_pk, _CHANGE.revision >= held).limit(step)
         ).all()

@@ -1,0 +1,78 @@
+"""What the server tells its operator: one event, one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from structlog.typing import Processor
+
+_TALKATIVE: Final = ("sqlalchemy", "alembic", "grpc", "asyncio")
+# Whatever ends a line or moves a cursor in some terminal or viewer.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def configure_logging(level: str, format: str) -> None:  # noqa: A002 - It is the setting's name.
+    """Send the logs of structlog and of the standard library to stderr.
+
+    May be called again; the last call counts.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`; the libraries' own logs begin at `warning`.
+        format: `json`: one JSON object a line. `console`: for people; a traceback takes further lines, all
+            indented. `auto`: console on a terminal, else JSON.
+    """
+    people = format == "console" or (format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    if people:
+        shared.append(_escape)
+        renderer: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    else:
+        renderer = structlog.processors.JSONRenderer()  # Escapes all but printable ASCII by itself.
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    logging.basicConfig(level=level.upper(), handlers=[_handler(shared, renderer)], force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _handler(shared: list[Processor], renderer: Processor) -> logging.Handler:
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write control characters as escapes: a caller's words shall not look like a line of the log."""
+    for key, value in event.items():
+        if key == "exception":
+            event[key] = "\n".join("    " + _plain(line) for line in value.split("\n"))
+        elif isinstance(value, str):
+            event[key] = _plain(value)
+    return event
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

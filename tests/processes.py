@@ -1,0 +1,103 @@
+"""The command and the server as the processes a user starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Self
+
+COMMAND = str(Path(sys.executable).with_name("jobstatus"))
+PATIENCE = 60
+"""Seconds after which a process is taken for stuck."""
+
+
+def environment(server: str = "", **more: str) -> dict[str, str]:
+    """Return the environment of a command, without what the tests' own might say."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("JOBSTATUS_")}
+    return clean | ({"JOBSTATUS_SERVER": server} if server else {}) | more
+
+
+def run_command(
+    *arguments: str, server: str = "", stdin: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `jobstatus` to its end."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        env=environment(server, **(env or {})),
+        check=False,
+    )
+
+
+def start_command(*arguments: str, server: str = "") -> subprocess.Popen[str]:
+    """Start `jobstatus` with pipes to all its streams."""
+    return subprocess.Popen(
+        [COMMAND, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(server),
+    )
+
+
+def first_line(stream: IO[str] | None) -> str:
+    """Return the next line of a process."""
+    assert stream is not None
+    return stream.readline().rstrip("\n")
+
+
+class ServerProcess:
+    """A server, as `jobstatus serve` starts it. Use it as a context manager.
+
+    Attributes:
+        address: its `host:port`, the same after every `start`.
+    """
+
+    def __init__(self, database_url: str, *arguments: str) -> None:
+        self._arguments = ("--database-url", database_url, *arguments)
+        self.address = "127.0.0.1:0"
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        self.process = subprocess.Popen(
+            [COMMAND, "serve", "--listen", self.address, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment(),
+        )
+        line = first_line(self.process.stdout)
+        assert line.startswith("listening on "), line
+        self.address = line.removeprefix("listening on ")
+
+    def terminate(self) -> int:
+        """Ask it to stop; return its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self._end()
+
+    def kill(self) -> int:
+        """End it at once; return its exit status."""
+        assert self.process is not None
+        self.process.kill()
+        return self._end()
+
+    def _end(self) -> int:
+        assert self.process is not None
+        self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode
