@@ -142,7 +142,7 @@ class Server:
         )
         status = JobStatusServicer(reader, self._hub, self._tokens)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
-        # Frames are bytes already. Registered after the generated code, this handler takes the method's place.
+        # Frames are bytes already. Registered later than the generated code, this handler takes its place.
         decode = pb.WatchJobRequest.FromString
         watch: Any = grpc.unary_stream_rpc_method_handler(status.WatchJob, decode, None)
         self._grpc.add_registered_method_handlers(_STATUS_SERVICE, {"WatchJob": watch})

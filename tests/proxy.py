@@ -6,13 +6,13 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from sqlalchemy import make_url
 
 Moment = Literal["before the commit", "after the commit"]
 
-_PROTOCOL_3: int = 3
+_PROTOCOL_3: Final = 3
 
 
 class Proxy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,17 +19,22 @@ from jobstatus_grpc.store.postgres_connection import connect
 from jobstatus_grpc.store.postgres_news import Announcer, PostgresNews
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
+from jobstatus_grpc.store.watchdog import Watchdog
 
 _POOL_TIMEOUT: Final = 2.0
 # Set for each transaction, since behind a pooler the session is shared. A client that stops in the middle of
 # one gives its locks back.
 _WRITE_LIMITS: Final = (
-    "set local lock_timeout = {lock}; set local statement_timeout = 10000; "
+    "set local lock_timeout = {lock}; set local statement_timeout = {statement}; "
     "set local idle_in_transaction_session_timeout = 10000; "
 )
 _READ_LIMITS: Final = (
     "set local statement_timeout = {statement}; set local idle_in_transaction_session_timeout = 60000"
 )
+
+# What a transaction may take beyond the end of the trying, in seconds, before its connection is given up.
+_GRACE: Final = 2.0
+_PAGE_LIMIT: Final = 5.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _CHANGE_NAMES: Final = [column.name for column in rows.CHANGE_COLUMNS]
@@ -79,6 +85,7 @@ class PostgresJobStore(SqlJobStore):
         )
         self._url = url
         self._announcer = Announcer(url)
+        self._watchdog = Watchdog()
 
     def prepare(self) -> None:
         def run(end: float) -> None:
@@ -90,16 +97,25 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def write(self, end: float) -> Iterator[Connection]:
-        with self.writes.begin() as connection:
-            limits = _WRITE_LIMITS.format(lock=milliseconds(end))
-            connection.exec_driver_sql(limits)
+        with self._guarded(self.writes, end) as connection, connection.begin():
+            lock, statement = milliseconds(end), milliseconds(end + _GRACE)
+            connection.exec_driver_sql(_WRITE_LIMITS.format(lock=lock, statement=statement))
             yield connection
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
-        with self.reads.begin() as connection:
+        with self._guarded(self.reads, end) as connection, connection.begin():
             connection.exec_driver_sql(_READ_LIMITS.format(statement=milliseconds(end)))
             yield connection
+
+    @contextmanager
+    def _guarded(self, pool: Engine, end: float) -> Iterator[Connection]:
+        limit = end + _GRACE - time.monotonic()
+        with pool.connect() as connection, self._watchdog.guard(_driver(connection), limit):
+            yield connection
+
+    def renew(self, connection: Connection) -> None:
+        self._watchdog.renew(_driver(connection), _PAGE_LIMIT)
 
     def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
         row = connection.execute(job_by_key(key).with_for_update()).one_or_none()
@@ -151,6 +167,7 @@ class PostgresJobStore(SqlJobStore):
     def close(self) -> None:
         self._announcer.close()
         super().close()
+        self._watchdog.close()
 
     def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
         return _SELECT_HEADS, {"job_pks": array_literal(job_pks)}
@@ -159,6 +176,11 @@ class PostgresJobStore(SqlJobStore):
         labels = schema.job.c.labels.cast(postgresql.JSONB)
         has_label: ColumnElement[bool] = labels[key].astext == value
         return has_label.self_group()
+
+
+def _driver(connection: Connection) -> Any:
+    """Return psycopg2's connection."""
+    return connection.connection.driver_connection
 
 
 def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engine:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import select
+import socket
 import threading
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg2
@@ -82,30 +84,44 @@ class PostgresNews(NewsSource):
 
     def __init__(self, url: URL) -> None:
         self._url = url
-        self._closed = threading.Event()
         self._connection: Any = None
+        self._waiting = threading.Lock()
+        self._closed = threading.Event()
+        # What wakes a `wait` that sleeps on its socket.
+        self._waking, self._woken = socket.socketpair()
 
     @property
     def mode(self) -> NewsMode:
         return NewsMode.POLL if self._connection is None else NewsMode.NOTIFY
 
     def wait(self, timeout: float) -> News:
-        if self._connection is None:
-            return self._reconnect(timeout)
-        try:
-            # What libpq has read already does not make the socket readable.
-            heard = self._heard()
-            if not heard and select.select([self._connection], [], [], timeout)[0]:
+        with self._waiting:
+            if self._closed.is_set():
+                return News()
+            if self._connection is None:
+                return self._reconnect(timeout)
+            try:
+                # What libpq has read already does not make the socket readable.
                 heard = self._heard()
-        except (psycopg2.Error, OSError, ValueError):
-            _log.warning("the listening connection is lost; polling until it is back")
-            _close(self._connection)
-            self._connection = None
-            return News()
+                if not heard:
+                    select.select([self._connection, self._woken], [], [], timeout)
+                    heard = self._heard()
+            except (psycopg2.Error, OSError, ValueError):
+                _log.warning("the listening connection is lost; polling until it is back")
+                _close(self._connection)
+                self._connection = None
+                return News()
         return heard
 
     def close(self) -> None:
         self._closed.set()
+        with suppress(OSError):
+            self._waking.send(b"!")
+        with self._waiting:
+            _close(self._connection)
+            self._connection = None
+            self._waking.close()
+            self._woken.close()
 
     def _reconnect(self, timeout: float) -> News:
         try:

@@ -94,6 +94,9 @@ class SqlJobStore(JobStore):
     def read(self, end: float) -> AbstractContextManager[Connection]:
         """Open a transaction that reads one snapshot of the database, for a try that ends at `end`."""
 
+    def renew(self, connection: Connection) -> None:
+        """Be told that a long transaction has got on. Most databases do not mind."""
+
     @abc.abstractmethod
     def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
         """Lock the job's row, in a statement of its own, and return it as it is then."""
@@ -270,7 +273,15 @@ class SqlJobStore(JobStore):
 
         opening, connection, stored = retry(start, deadline)
         with translated(), _closing(opening):
-            yield Snapshot(stored, _snapshot_pages(connection, stored.job_pk))
+            yield Snapshot(stored, self._snapshot_pages(connection, stored.job_pk))
+
+    def _snapshot_pages(self, connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
+        query = GranuleQuery(_SNAPSHOT_ROWS)
+        after = None
+        while page := _read_granule_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+            self.renew(connection)
+            yield page
+            after = page[-1].key
 
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
         def run(connection: Connection) -> Mapping[int, Head]:
@@ -333,14 +344,6 @@ def _read_granule_step(
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
     return [rows.granule_from_row(row) for row in connection.execute(wanted)]
-
-
-def _snapshot_pages(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
-    query = GranuleQuery(_SNAPSHOT_ROWS)
-    after = None
-    while page := _read_granule_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
-        yield page
-        after = page[-1].key
 
 
 def _read_change_steps(

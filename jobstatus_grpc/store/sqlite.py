@@ -145,6 +145,7 @@ class SqliteNews(NewsSource):
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""
+        self._waiting = threading.Lock()
         self._closed = threading.Event()
         self._connection: sqlite3.Connection | None = None
         self._version: int | None = None
@@ -155,19 +156,22 @@ class SqliteNews(NewsSource):
 
     def wait(self, timeout: float) -> News:
         end = time.monotonic() + timeout
-        while not self._closed.is_set():
-            version = self._read_version()
-            if version is not None and version != self._version:
-                self._version = version
-                return News(everything=True)
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            self._closed.wait(min(_NEWS_INTERVAL, left))
+        with self._waiting:
+            while not self._closed.is_set():
+                version = self._read_version()
+                if version is not None and version != self._version:
+                    self._version = version
+                    return News(everything=True)
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._closed.wait(min(_NEWS_INTERVAL, left))
         return News()
 
     def close(self) -> None:
         self._closed.set()
+        with self._waiting:
+            self._disconnect()
 
     def _read_version(self) -> int | None:
         """Return the file's version; `None` while it cannot be read."""
@@ -176,11 +180,14 @@ class SqliteNews(NewsSource):
                 self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
-            self._version = None
+            self._disconnect()
             return None
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._version = None
 
 
 def _driver(connection: Connection) -> Any:
@@ -205,7 +212,7 @@ def _engine(url: URL, size: int, begin: str, query_only: bool = False) -> Engine
         if query_only:
             connection.execute("PRAGMA query_only = ON")
 
-    # A deferred BEGIN that writes later fails at once where it would have to wait: the driver's is never used.
+    # A deferred BEGIN that writes later fails at once where it would have to wait: the driver's is not used.
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
         connection.exec_driver_sql(begin)

@@ -30,11 +30,12 @@ from jobstatus_grpc.model import (
     Job,
     JobKey,
     JobState,
+    Position,
     Report,
     Totals,
 )
 from jobstatus_grpc.store import schema
-from jobstatus_grpc.store.base import JobStore
+from jobstatus_grpc.store.base import GranuleQuery, JobQuery, JobStore
 
 
 def kinds(url: str, job_pk: int) -> list[str]:
@@ -285,12 +286,17 @@ def test_times_are_those_of_the_database_in_microseconds(store: JobStore) -> Non
 def test_a_deadline_that_has_passed_is_answered_at_once(store: JobStore) -> None:
     store.report(job())
     past = time.monotonic() - 1
-    with pytest.raises(DeadlineExceeded):
-        store.report(only(granule("a")), past)
-    with pytest.raises(DeadlineExceeded):
-        store.read_job(JOB, past)
-    with pytest.raises(DeadlineExceeded):
-        store.delete_job(JOB, past)
+    for call in (
+        lambda: store.report(only(granule("a")), past),
+        lambda: store.delete_job(JOB, past),
+        lambda: store.read_job(JOB, past),
+        lambda: store.read_page(JOB, GranuleQuery(1), past),
+        lambda: store.read_changes(1, Position(1, 1), 1, past),
+        lambda: store.list_jobs(JobQuery("default", 1), past),
+        lambda: store.open_snapshot(JOB, past).__enter__(),
+    ):
+        with pytest.raises(DeadlineExceeded):
+            call()
     assert store.read_job(JOB).job.totals == Totals()
 
 
