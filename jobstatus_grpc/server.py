@@ -28,6 +28,7 @@ from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.servicer import JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
+from jobstatus_grpc.telemetry import configure_logging
 from jobstatus_grpc.tokens import Tokens
 from jobstatus_grpc.watch import WatchHub
 
@@ -185,6 +186,7 @@ def serve(config: ServerConfig) -> None:
         ListenFailed: the address cannot be bound.
         SchemaMismatch: this program cannot work with the database's schema.
     """
+    configure_logging(config.log_level, config.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     uvloop.run(_serve(config))
 

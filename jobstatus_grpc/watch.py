@@ -62,7 +62,7 @@ class WatchHub:
         self._snapshots = snapshots
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
-        self._polled = asyncio.Event()
+        self._anything = asyncio.Event()
         self._news: NewsSource | None = None
         self._ended = threading.Event()
 
@@ -76,10 +76,11 @@ class WatchHub:
         listening.start()
         try:
             while True:
+                # Cleared first: news that come while the heads are being read are not in what is read.
+                self._anything.clear()
                 start = time.monotonic()
-                await self._poll(start)
-                await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
-                self._polled.clear()
+                if await self._poll(start):
+                    await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
                 await self._sleep_until_news()
         finally:
             self._ended.set()
@@ -174,25 +175,26 @@ class WatchHub:
         encode = self.encoder.change
         return batch, [Entry(change.position, change.totals, encode(change)) for change in batch.changes]
 
-    async def _poll(self, moment: float) -> None:
-        """Compare the heads of all watched jobs with what their feeds have read."""
+    async def _poll(self, moment: float) -> bool:
+        """Compare the heads of all watched jobs with what their feeds have read; return whether it worked."""
         watched = list(self._feeds.items())
         if not watched:
-            return
+            return True
         job_pks = [job_pk for job_pk, _ in watched]
         try:
             heads = await asyncio.get_running_loop().run_in_executor(
                 self._tail, self.store.read_heads, job_pks
             )
         except StoreUnavailable:
-            return
+            return False
         for job_pk, feed in watched:
             feed.confirm(heads.get(job_pk), moment)
+        return True
 
     async def _sleep_until_news(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_interval):
-                await self._polled.wait()
+                await self._anything.wait()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, news: NewsSource) -> None:
         """Pass news on to the loop. Runs in a thread, and does nothing else."""
@@ -206,6 +208,6 @@ class WatchHub:
 
     def _hear(self, news: News) -> None:
         if news.everything:
-            self._polled.set()
+            self._anything.set()
         for job_pk in news.job_pks:
             self.hint(job_pk)

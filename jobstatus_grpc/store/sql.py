@@ -139,7 +139,7 @@ class SqlJobStore(JobStore):
 
     def report(self, report: Report, deadline: float | None = None) -> ReportResult:
         transaction = ReportTransaction(self, report)
-        result = retry(transaction.run, deadline)
+        result = self._retry(transaction.run, deadline)
         if result.changed:
             self.announce(result.job_pk)
         return result
@@ -163,7 +163,7 @@ class SqlJobStore(JobStore):
                 )
             return found
 
-        job_pk = retry(run, deadline)
+        job_pk = self._retry(run, deadline)
         self.announce(job_pk)
         return job_pk
 
@@ -187,7 +187,7 @@ class SqlJobStore(JobStore):
                     connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))
             return True
 
-        return retry(run, None)
+        return self._retry(run, None)
 
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         return self._reading(lambda connection: _find_job(connection, key), deadline)
@@ -271,7 +271,7 @@ class SqlJobStore(JobStore):
                 raise
             return opening, connection, stored
 
-        opening, connection, stored = retry(start, deadline)
+        opening, connection, stored = self._retry(start, deadline)
         with translated(), _closing(opening):
             yield Snapshot(stored, self._snapshot_pages(connection, stored.job_pk))
 
@@ -301,7 +301,13 @@ class SqlJobStore(JobStore):
             with self.read(end) as connection:
                 return work(connection)
 
-        return retry(run, deadline)
+        return self._retry(run, deadline)
+
+    def _retry(self, work: Callable[[float], T], deadline: float | None) -> T:
+        # Nothing can be asked of a database that is not known to have the schema.
+        if self._identity is None:
+            raise StoreUnavailable
+        return retry(work, deadline)
 
 
 @contextmanager
