@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/jobstatus/v1/*.proto)
-PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos
+# Where googleapis-common-protos keeps google/rpc/*.proto.
+COMMON_PROTOS = $(shell $(BIN)/python -c 'import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])')
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(COMMON_PROTOS)
 
 .PHONY: help
 help: ## Show what can be made.
@@ -33,18 +35,24 @@ verify-proto: install ## Fail if the generated code is not what the protos say.
 	[ $$status = 0 ] || { echo 'The generated code differs from the protos: run make proto.'; exit 1; }
 
 .PHONY: format
-format: install ## Format the code.
+format: install .buf/googleapis ## Format the code.
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/buf format --write
+	$(BIN)/buf format --write protos
+
+# buf reads google/rpc/*.proto from a module of its own, which it does not lint.
+.buf/googleapis: $(VENV)/.installed
+	rm -rf $@ && mkdir -p $@/google
+	cp -r $(COMMON_PROTOS)/google/rpc $@/google/rpc && find $@ -type f ! -name '*.proto' -delete
+	@touch $@
 
 .PHONY: lint
-lint: install ## Check style, types and protos.
+lint: install .buf/googleapis ## Check style, types and protos.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf format --diff --exit-code protos
 
 .PHONY: test
 test: install ## Run the tests, on SQLite and on a PostgreSQL they start themselves.
@@ -59,5 +67,5 @@ run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstratio
 
 .PHONY: clean
 clean: ## Remove everything that was made here, the database of make run included.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal
+	rm -rf $(VENV) .buf .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from jobstatus.v1 import resources_pb2 as jobstatus_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%jobstatus/v1/job_status_service.proto\x12\x0cjobstatus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjobstatus/v1/resources.proto\"\xb9\x01\n\x13GetJobStatusRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\x0c\x12\x32\n\x0egranule_states\x18\x05 \x03(\x0e\x32\x1a.jobstatus.v1.GranuleState\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobstatus.v1.JobView\"\x8e\x01\n\x14GetJobStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x04 \x01(\x0c\"\x80\x02\n\x0fListJobsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\x0c\x12&\n\x06states\x18\x04 \x03(\x0e\x32\x16.jobstatus.v1.JobState\x12\x0e\n\x06system\x18\x05 \x01(\t\x12\x10\n\x08job_type\x18\x06 \x01(\t\x12\x39\n\x06labels\x18\x07 \x03(\x0b\x32).jobstatus.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobstatus.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\"\xad\x01\n\x0fWatchJobRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\x0c\x12\x15\n\rsnapshot_only\x18\x07 \x01(\x08\x12\x12\n\nmax_frames\x18\x08 \x01(\x05\x12\x35\n\x12heartbeat_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf6\x02\n\x10WatchJobResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12\x14\n\x0cresume_token\x18\x03 \x01(\x0c\x12*\n\x08snapshot\x18\x04 \x01(\x0b\x32\x16.jobstatus.v1.SnapshotH\x00\x12(\n\x07\x63hanges\x18\x05 \x01(\x0b\x32\x15.jobstatus.v1.ChangesH\x00\x12,\n\theartbeat\x18\x06 \x01(\x0b\x32\x17.jobstatus.v1.HeartbeatH\x00\x12$\n\x05reset\x18\x07 \x01(\x0b\x32\x13.jobstatus.v1.ResetH\x00\x12,\n\treconnect\x18\x08 \x01(\x0b\x32\x17.jobstatus.v1.ReconnectH\x00\x12,\n\tcompleted\x18\t \x01(\x0b\x32\x17.jobstatus.v1.CompletedH\x00\x42\x07\n\x05\x66rame\"a\n\x08Snapshot\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x0c\n\x04last\x18\x03 \x01(\x08\"0\n\x07\x43hanges\x12%\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x14.jobstatus.v1.Change\"\xa7\x01\n\x06\x43hange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07granule\x18\x04 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleChangeH\x00\x12 \n\x03job\x18\x05 \x01(\x0b\x32\x11.jobstatus.v1.JobH\x00\x42\x08\n\x06\x63hange\"\x83\x01\n\rGranuleChange\x12&\n\x07granule\x18\x01 \x01(\x0b\x32\x15.jobstatus.v1.Granule\x12\x37\n\x0eprevious_state\x18\x02 \x01(\x0e\x32\x1a.jobstatus.v1.GranuleStateH\x00\x88\x01\x01\x42\x11\n\x0f_previous_state\"\xc5\x01\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03lag\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x10last_report_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\tnews_mode\x18\x04 \x01(\x0e\x32\x16.jobstatus.v1.NewsMode\"\x17\n\x05Reset\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\tReconnect\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\tCompleted\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job*J\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02*O\n\x08NewsMode\x12\x19\n\x15NEWS_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10NEWS_MODE_NOTIFY\x10\x01\x12\x12\n\x0eNEWS_MODE_POLL\x10\x02\x32\x81\x02\n\x10JobStatusService\x12U\n\x0cGetJobStatus\x12!.jobstatus.v1.GetJobStatusRequest\x1a\".jobstatus.v1.GetJobStatusResponse\x12I\n\x08ListJobs\x12\x1d.jobstatus.v1.ListJobsRequest\x1a\x1e.jobstatus.v1.ListJobsResponse\x12K\n\x08WatchJob\x12\x1d.jobstatus.v1.WatchJobRequest\x1a\x1e.jobstatus.v1.WatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%jobstatus/v1/job_status_service.proto\x12\x0cjobstatus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cjobstatus/v1/resources.proto\"\xb9\x01\n\x13GetJobStatusRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\x0c\x12\x32\n\x0egranule_states\x18\x05 \x03(\x0e\x32\x1a.jobstatus.v1.GranuleState\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobstatus.v1.JobView\"\x8e\x01\n\x14GetJobStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x04 \x01(\x0c\"\x80\x02\n\x0fListJobsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\x0c\x12&\n\x06states\x18\x04 \x03(\x0e\x32\x16.jobstatus.v1.JobState\x12\x0e\n\x06system\x18\x05 \x01(\t\x12\x10\n\x08job_type\x18\x06 \x01(\t\x12\x39\n\x06labels\x18\x07 \x03(\x0b\x32).jobstatus.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobstatus.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\"?\n\x18\x42\x61tchGetJobStatusRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\"E\n\x19\x42\x61tchGetJobStatusResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.jobstatus.v1.JobResult\"m\n\tJobResult\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12 \n\x03job\x18\x02 \x01(\x0b\x32\x11.jobstatus.v1.JobH\x00\x12$\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xc0\x01\n\x0eWaitJobRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x12\n\x08terminal\x18\x03 \x01(\x08H\x00\x12\x15\n\x0b\x61ny_failure\x18\x04 \x01(\x08H\x00\x12\x14\n\ndone_share\x18\x05 \x01(\x01H\x00\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cwait_for_job\x18\x07 \x01(\x08\x42\x07\n\x05until\"U\n\x0fWaitJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x14\n\x0cresume_token\x18\x03 \x01(\x0c\"\x9e\x02\n\x0fWatchJobRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\x0c\x12(\n\x08\x64\x65livery\x18\x04 \x01(\x0e\x32\x16.jobstatus.v1.Delivery\x12/\n\x0cmin_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cwait_for_job\x18\x06 \x01(\x08\x12\x15\n\rsnapshot_only\x18\x07 \x01(\x08\x12\x12\n\nmax_frames\x18\x08 \x01(\x05\x12\x35\n\x12heartbeat_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf6\x02\n\x10WatchJobResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12\x14\n\x0cresume_token\x18\x03 \x01(\x0c\x12*\n\x08snapshot\x18\x04 \x01(\x0b\x32\x16.jobstatus.v1.SnapshotH\x00\x12(\n\x07\x63hanges\x18\x05 \x01(\x0b\x32\x15.jobstatus.v1.ChangesH\x00\x12,\n\theartbeat\x18\x06 \x01(\x0b\x32\x17.jobstatus.v1.HeartbeatH\x00\x12$\n\x05reset\x18\x07 \x01(\x0b\x32\x13.jobstatus.v1.ResetH\x00\x12,\n\treconnect\x18\x08 \x01(\x0b\x32\x17.jobstatus.v1.ReconnectH\x00\x12,\n\tcompleted\x18\t \x01(\x0b\x32\x17.jobstatus.v1.CompletedH\x00\x42\x07\n\x05\x66rame\"a\n\x08Snapshot\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job\x12\'\n\x08granules\x18\x02 \x03(\x0b\x32\x15.jobstatus.v1.Granule\x12\x0c\n\x04last\x18\x03 \x01(\x08\"0\n\x07\x43hanges\x12%\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x14.jobstatus.v1.Change\"\xd3\x01\n\x06\x43hange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0c\x63hange_count\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12.\n\x07granule\x18\x04 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleChangeH\x00\x12 \n\x03job\x18\x05 \x01(\x0b\x32\x11.jobstatus.v1.JobH\x00\x42\x08\n\x06\x63hangeB\x0f\n\r_change_count\"\x83\x01\n\rGranuleChange\x12&\n\x07granule\x18\x01 \x01(\x0b\x32\x15.jobstatus.v1.Granule\x12\x37\n\x0eprevious_state\x18\x02 \x01(\x0e\x32\x1a.jobstatus.v1.GranuleStateH\x00\x88\x01\x01\x42\x11\n\x0f_previous_state\"\xc5\x01\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03lag\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x10last_report_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\tnews_mode\x18\x04 \x01(\x0e\x32\x16.jobstatus.v1.NewsMode\"\x17\n\x05Reset\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\tReconnect\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\tCompleted\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobstatus.v1.Job*J\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02*g\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_EVERY_CHANGE\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_LATEST\x10\x02\x12\x11\n\rDELIVERY_NONE\x10\x03*O\n\x08NewsMode\x12\x19\n\x15NEWS_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10NEWS_MODE_NOTIFY\x10\x01\x12\x12\n\x0eNEWS_MODE_POLL\x10\x02\x32\xaf\x03\n\x10JobStatusService\x12U\n\x0cGetJobStatus\x12!.jobstatus.v1.GetJobStatusRequest\x1a\".jobstatus.v1.GetJobStatusResponse\x12I\n\x08ListJobs\x12\x1d.jobstatus.v1.ListJobsRequest\x1a\x1e.jobstatus.v1.ListJobsResponse\x12\x64\n\x11\x42\x61tchGetJobStatus\x12&.jobstatus.v1.BatchGetJobStatusRequest\x1a\'.jobstatus.v1.BatchGetJobStatusResponse\x12\x46\n\x07WaitJob\x12\x1c.jobstatus.v1.WaitJobRequest\x1a\x1d.jobstatus.v1.WaitJobResponse\x12K\n\x08WatchJob\x12\x1d.jobstatus.v1.WatchJobRequest\x1a\x1e.jobstatus.v1.WatchJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +37,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBVIEW']._serialized_start=2125
-  _globals['_JOBVIEW']._serialized_end=2199
-  _globals['_NEWSMODE']._serialized_start=2201
-  _globals['_NEWSMODE']._serialized_end=2280
-  _globals['_GETJOBSTATUSREQUEST']._serialized_start=151
-  _globals['_GETJOBSTATUSREQUEST']._serialized_end=336
-  _globals['_GETJOBSTATUSRESPONSE']._serialized_start=339
-  _globals['_GETJOBSTATUSRESPONSE']._serialized_end=481
-  _globals['_LISTJOBSREQUEST']._serialized_start=484
-  _globals['_LISTJOBSREQUEST']._serialized_end=740
-  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_start=695
-  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_end=740
-  _globals['_LISTJOBSRESPONSE']._serialized_start=742
-  _globals['_LISTJOBSRESPONSE']._serialized_end=818
-  _globals['_WATCHJOBREQUEST']._serialized_start=821
-  _globals['_WATCHJOBREQUEST']._serialized_end=994
-  _globals['_WATCHJOBRESPONSE']._serialized_start=997
-  _globals['_WATCHJOBRESPONSE']._serialized_end=1371
-  _globals['_SNAPSHOT']._serialized_start=1373
-  _globals['_SNAPSHOT']._serialized_end=1470
-  _globals['_CHANGES']._serialized_start=1472
-  _globals['_CHANGES']._serialized_end=1520
-  _globals['_CHANGE']._serialized_start=1523
-  _globals['_CHANGE']._serialized_end=1690
-  _globals['_GRANULECHANGE']._serialized_start=1693
-  _globals['_GRANULECHANGE']._serialized_end=1824
-  _globals['_HEARTBEAT']._serialized_start=1827
-  _globals['_HEARTBEAT']._serialized_end=2024
-  _globals['_RESET']._serialized_start=2026
-  _globals['_RESET']._serialized_end=2049
-  _globals['_RECONNECT']._serialized_start=2051
-  _globals['_RECONNECT']._serialized_end=2078
-  _globals['_COMPLETED']._serialized_start=2080
-  _globals['_COMPLETED']._serialized_end=2123
-  _globals['_JOBSTATUSSERVICE']._serialized_start=2283
-  _globals['_JOBSTATUSSERVICE']._serialized_end=2540
+  _globals['_JOBVIEW']._serialized_start=2836
+  _globals['_JOBVIEW']._serialized_end=2910
+  _globals['_DELIVERY']._serialized_start=2912
+  _globals['_DELIVERY']._serialized_end=3015
+  _globals['_NEWSMODE']._serialized_start=3017
+  _globals['_NEWSMODE']._serialized_end=3096
+  _globals['_GETJOBSTATUSREQUEST']._serialized_start=176
+  _globals['_GETJOBSTATUSREQUEST']._serialized_end=361
+  _globals['_GETJOBSTATUSRESPONSE']._serialized_start=364
+  _globals['_GETJOBSTATUSRESPONSE']._serialized_end=506
+  _globals['_LISTJOBSREQUEST']._serialized_start=509
+  _globals['_LISTJOBSREQUEST']._serialized_end=765
+  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_start=720
+  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_end=765
+  _globals['_LISTJOBSRESPONSE']._serialized_start=767
+  _globals['_LISTJOBSRESPONSE']._serialized_end=843
+  _globals['_BATCHGETJOBSTATUSREQUEST']._serialized_start=845
+  _globals['_BATCHGETJOBSTATUSREQUEST']._serialized_end=908
+  _globals['_BATCHGETJOBSTATUSRESPONSE']._serialized_start=910
+  _globals['_BATCHGETJOBSTATUSRESPONSE']._serialized_end=979
+  _globals['_JOBRESULT']._serialized_start=981
+  _globals['_JOBRESULT']._serialized_end=1090
+  _globals['_WAITJOBREQUEST']._serialized_start=1093
+  _globals['_WAITJOBREQUEST']._serialized_end=1285
+  _globals['_WAITJOBRESPONSE']._serialized_start=1287
+  _globals['_WAITJOBRESPONSE']._serialized_end=1372
+  _globals['_WATCHJOBREQUEST']._serialized_start=1375
+  _globals['_WATCHJOBREQUEST']._serialized_end=1661
+  _globals['_WATCHJOBRESPONSE']._serialized_start=1664
+  _globals['_WATCHJOBRESPONSE']._serialized_end=2038
+  _globals['_SNAPSHOT']._serialized_start=2040
+  _globals['_SNAPSHOT']._serialized_end=2137
+  _globals['_CHANGES']._serialized_start=2139
+  _globals['_CHANGES']._serialized_end=2187
+  _globals['_CHANGE']._serialized_start=2190
+  _globals['_CHANGE']._serialized_end=2401
+  _globals['_GRANULECHANGE']._serialized_start=2404
+  _globals['_GRANULECHANGE']._serialized_end=2535
+  _globals['_HEARTBEAT']._serialized_start=2538
+  _globals['_HEARTBEAT']._serialized_end=2735
+  _globals['_RESET']._serialized_start=2737
+  _globals['_RESET']._serialized_end=2760
+  _globals['_RECONNECT']._serialized_start=2762
+  _globals['_RECONNECT']._serialized_end=2789
+  _globals['_COMPLETED']._serialized_start=2791
+  _globals['_COMPLETED']._serialized_end=2834
+  _globals['_JOBSTATUSSERVICE']._serialized_start=3099
+  _globals['_JOBSTATUSSERVICE']._serialized_end=3530
 # @@protoc_insertion_point(module_scope)

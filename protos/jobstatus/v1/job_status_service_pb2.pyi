@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from jobstatus.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -18,6 +19,13 @@ class JobView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_VIEW_BASIC: _ClassVar[JobView]
     JOB_VIEW_FULL: _ClassVar[JobView]
 
+class Delivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DELIVERY_UNSPECIFIED: _ClassVar[Delivery]
+    DELIVERY_EVERY_CHANGE: _ClassVar[Delivery]
+    DELIVERY_LATEST: _ClassVar[Delivery]
+    DELIVERY_NONE: _ClassVar[Delivery]
+
 class NewsMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     NEWS_MODE_UNSPECIFIED: _ClassVar[NewsMode]
@@ -26,6 +34,10 @@ class NewsMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 JOB_VIEW_UNSPECIFIED: JobView
 JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView
+DELIVERY_UNSPECIFIED: Delivery
+DELIVERY_EVERY_CHANGE: Delivery
+DELIVERY_LATEST: Delivery
+DELIVERY_NONE: Delivery
 NEWS_MODE_UNSPECIFIED: NewsMode
 NEWS_MODE_NOTIFY: NewsMode
 NEWS_MODE_POLL: NewsMode
@@ -91,21 +103,79 @@ class ListJobsResponse(_message.Message):
     next_page_token: bytes
     def __init__(self, jobs: _Optional[_Iterable[_Union[_resources_pb2.Job, _Mapping]]] = ..., next_page_token: _Optional[bytes] = ...) -> None: ...
 
+class BatchGetJobStatusRequest(_message.Message):
+    __slots__ = ("project_id", "job_ids")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, project_id: _Optional[str] = ..., job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BatchGetJobStatusResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[JobResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[JobResult, _Mapping]]] = ...) -> None: ...
+
+class JobResult(_message.Message):
+    __slots__ = ("job_id", "job", "status")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    job: _resources_pb2.Job
+    status: _status_pb2.Status
+    def __init__(self, job_id: _Optional[str] = ..., job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class WaitJobRequest(_message.Message):
+    __slots__ = ("project_id", "job_id", "terminal", "any_failure", "done_share", "timeout", "wait_for_job")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    TERMINAL_FIELD_NUMBER: _ClassVar[int]
+    ANY_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DONE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_JOB_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    job_id: str
+    terminal: bool
+    any_failure: bool
+    done_share: float
+    timeout: _duration_pb2.Duration
+    wait_for_job: bool
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., terminal: bool = ..., any_failure: bool = ..., done_share: _Optional[float] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wait_for_job: bool = ...) -> None: ...
+
+class WaitJobResponse(_message.Message):
+    __slots__ = ("job", "done", "resume_token")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    job: _resources_pb2.Job
+    done: bool
+    resume_token: bytes
+    def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., done: bool = ..., resume_token: _Optional[bytes] = ...) -> None: ...
+
 class WatchJobRequest(_message.Message):
-    __slots__ = ("project_id", "job_id", "resume_token", "snapshot_only", "max_frames", "heartbeat_interval")
+    __slots__ = ("project_id", "job_id", "resume_token", "delivery", "min_interval", "wait_for_job", "snapshot_only", "max_frames", "heartbeat_interval")
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    MIN_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_JOB_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_ONLY_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAMES_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     project_id: str
     job_id: str
     resume_token: bytes
+    delivery: Delivery
+    min_interval: _duration_pb2.Duration
+    wait_for_job: bool
     snapshot_only: bool
     max_frames: int
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., resume_token: _Optional[bytes] = ..., snapshot_only: bool = ..., max_frames: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., resume_token: _Optional[bytes] = ..., delivery: _Optional[_Union[Delivery, str]] = ..., min_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wait_for_job: bool = ..., snapshot_only: bool = ..., max_frames: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchJobResponse(_message.Message):
     __slots__ = ("revision", "totals", "resume_token", "snapshot", "changes", "heartbeat", "reset", "reconnect", "completed")
@@ -146,16 +216,18 @@ class Changes(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("revision", "change_time", "granule", "job")
+    __slots__ = ("revision", "change_time", "change_count", "granule", "job")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     GRANULE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     revision: int
     change_time: _timestamp_pb2.Timestamp
+    change_count: int
     granule: GranuleChange
     job: _resources_pb2.Job
-    def __init__(self, revision: _Optional[int] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., granule: _Optional[_Union[GranuleChange, _Mapping]] = ..., job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ...) -> None: ...
+    def __init__(self, revision: _Optional[int] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_count: _Optional[int] = ..., granule: _Optional[_Union[GranuleChange, _Mapping]] = ..., job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class GranuleChange(_message.Message):
     __slots__ = ("granule", "previous_state")

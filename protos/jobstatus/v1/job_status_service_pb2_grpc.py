@@ -51,6 +51,16 @@ class JobStatusServiceStub(object):
                 request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.BatchGetJobStatus = channel.unary_unary(
+                '/jobstatus.v1.JobStatusService/BatchGetJobStatus',
+                request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusRequest.SerializeToString,
+                response_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusResponse.FromString,
+                _registered_method=True)
+        self.WaitJob = channel.unary_unary(
+                '/jobstatus.v1.JobStatusService/WaitJob',
+                request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobRequest.SerializeToString,
+                response_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/jobstatus.v1.JobStatusService/WatchJob',
                 request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.WatchJobRequest.SerializeToString,
@@ -91,6 +101,31 @@ class JobStatusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetJobStatus(self, request, context):
+        """Returns up to 500 jobs with their totals, without granules, all read at one
+        moment. A job that cannot be returned has a status of its own and harms no
+        other.
+
+        Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
+        `INVALID_PARAMETER_VALUE`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitJob(self, request, context):
+        """Returns when a job has ended, or another condition holds, or a time has
+        passed, with what is true then. Where a stream is too much, and polling too
+        late.
+
+        Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
+        `INVALID_PARAMETER_VALUE`), NOT_FOUND (`JOB_NOT_FOUND`; `JOB_DELETED` also
+        while waiting), RESOURCE_EXHAUSTED (`TOO_MANY_WATCHES`, with RetryInfo).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Streams a job: first the whole of it at one revision, then every later
         change exactly once, in order, until the job ends.
@@ -103,8 +138,10 @@ class JobStatusServiceServicer(object):
 
         Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
         `INVALID_PARAMETER_VALUE`, `RESUME_TOKEN_INVALID`), NOT_FOUND
-        (`JOB_NOT_FOUND`; `JOB_DELETED` also in mid-stream), UNAVAILABLE
-        (`SERVER_DRAINING`, `STREAM_EXPIRED` after a `reconnect` frame).
+        (`JOB_NOT_FOUND`; `JOB_DELETED` also in mid-stream), RESOURCE_EXHAUSTED
+        (`TOO_MANY_WATCHES`, with RetryInfo), UNAVAILABLE (`SERVER_DRAINING`,
+        `STREAM_EXPIRED` after a `reconnect` frame; `WATCHER_TOO_SLOW` to a client
+        that has stopped reading).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +159,16 @@ def add_JobStatusServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsRequest.FromString,
                     response_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'BatchGetJobStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetJobStatus,
+                    request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusRequest.FromString,
+                    response_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusResponse.SerializeToString,
+            ),
+            'WaitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitJob,
+                    request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobRequest.FromString,
+                    response_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -190,6 +237,60 @@ class JobStatusService(object):
             '/jobstatus.v1.JobStatusService/ListJobs',
             jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsRequest.SerializeToString,
             jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetJobStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobstatus.v1.JobStatusService/BatchGetJobStatus',
+            jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusRequest.SerializeToString,
+            jobstatus_dot_v1_dot_job__status__service__pb2.BatchGetJobStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobstatus.v1.JobStatusService/WaitJob',
+            jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobRequest.SerializeToString,
+            jobstatus_dot_v1_dot_job__status__service__pb2.WaitJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
