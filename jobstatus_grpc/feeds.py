@@ -11,10 +11,22 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
+from jobstatus_grpc.deliveries import Entry
 from jobstatus_grpc.errors import HistoryChanged, JobStatusError, StoreUnavailable
-from jobstatus_grpc.model import MAX_FRAME_BYTES, Change, Granule, Job, JobKey, NewsMode, Position, Totals
+from jobstatus_grpc.model import (
+    MAX_FRAME_BYTES,
+    Change,
+    Delivery,
+    Granule,
+    Job,
+    JobKey,
+    NewsMode,
+    Position,
+    Totals,
+)
 from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
 
 _log = logging.getLogger(__name__)
@@ -22,8 +34,6 @@ _log = logging.getLogger(__name__)
 # What a feed keeps for watchers that are slightly behind.
 _KEPT_CHANGES: Final = 4096
 _KEPT_BYTES: Final = 4 * MAX_FRAME_BYTES
-# Changes of a frame; its head takes the rest.
-_FRAME_BUDGET: Final = MAX_FRAME_BYTES - 4096
 # Reading again rests nine times as long as it took: at most a tenth of the time is spent on it.
 _REST_FACTOR: Final = 9.0
 
@@ -33,6 +43,9 @@ class FrameEncoder(Protocol):
 
     def change(self, change: Change) -> bytes:
         """Return a change as a part of a `changes` frame."""
+
+    def counted(self, encoded: bytes, count: int) -> bytes:
+        """Return a change, encoded by `change`, that says how many it stands for."""
 
     def changes(self, encoded: Sequence[bytes], revision: int, totals: Totals, token: bytes) -> bytes:
         """Return a frame of changes that were encoded by `change`."""
@@ -62,14 +75,6 @@ class FrameEncoder(Protocol):
         """Return the end of a watch, for a job that has ended."""
 
 
-class Entry(NamedTuple):
-    """One change in the history of a job, encoded."""
-
-    position: Position
-    totals: Totals
-    encoded: bytes
-
-
 class Frame(NamedTuple):
     """A frame of changes, and where a stream is after it."""
 
@@ -91,12 +96,12 @@ class Reading(NamedTuple):
     Attributes:
         changes: reads the changes after a position and encodes them; `None` if the job is deleted.
         why_gone: tells why a job that was watched is no longer there.
-        frame: puts entries of a job together to one frame.
+        frame: puts the next of consecutive entries of a job, not empty, together to one frame.
     """
 
     changes: Callable[[int, Position], Awaitable[tuple[ChangeBatch, Sequence[Entry]] | None]]
     why_gone: Callable[[JobKey], Awaitable[JobStatusError]]
-    frame: Callable[[JobKey, int, Sequence[Entry]], Frame]
+    frame: Callable[[Delivery, JobKey, int, Sequence[Entry]], Frame]
 
 
 class Feed:
@@ -119,8 +124,9 @@ class Feed:
         self._base = position
         self._entries: deque[Entry] = deque()
         self._kept_bytes = 0
-        self._frames: dict[Position, Frame] = {}
-        self._waiters: set[asyncio.Future[bool]] = set()
+        self._frames: dict[tuple[Position, Delivery], Frame] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._sleepers: set[asyncio.Future[None]] = set()
         self._over: Exception | None = None
         self._task: asyncio.Task[None] | None = None
         self._asked = False
@@ -142,38 +148,38 @@ class Feed:
             return position == self._base
         return 0 < index <= len(self._entries) and self._entries[index - 1].position == position
 
-    def frame_after(self, position: Position) -> Frame | None:
+    def frame_after(self, position: Position, delivery: Delivery) -> Frame | None:
         """Return the next frame after `position`, which the feed holds; `None` if there is nothing new.
 
-        All watchers at one position get the very same bytes.
+        All watchers at one position with one delivery get the very same bytes.
         """
         if position == self.head:
             return None
-        frame = self._frames.get(position)
+        frame = self._frames.get((position, delivery))
         if frame is None:
             start = position.revision - self._base.revision
-            entries = cut_frame([self._entries[index] for index in range(start, len(self._entries))])
-            frame = self._reading.frame(self.key, self.stored.job_pk, entries)
-            self._frames[position] = frame
+            entries = list(islice(self._entries, start, None))
+            frame = self._reading.frame(delivery, self.key, self.stored.job_pk, entries)
+            self._frames[position, delivery] = frame
         return frame
 
-    async def wait(self, until: float) -> bool:
-        """Wait for news; return whether there are any before the loop's time `until`."""
+    async def wait(self, until: float, news: bool = True) -> None:
+        """Wait until the loop's time `until`, or the feed's end; with `news`, until then at the latest."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiters.add(waiter)
-        timer = loop.call_at(until, _release, waiter, False)
+        waiter: asyncio.Future[None] = loop.create_future()
+        waiters = self._waiters if news else self._sleepers
+        waiters.add(waiter)
+        timer = loop.call_at(until, _release, waiter)
         try:
-            return await waiter
+            await waiter
         finally:
             timer.cancel()
-            self._waiters.discard(waiter)
+            waiters.discard(waiter)
 
-    def wake(self) -> None:
-        """Wake every watcher."""
-        for waiter in self._waiters:
-            _release(waiter, True)
-        self._waiters.clear()
+    def wake_all(self) -> None:
+        """Wake every watcher, those too that do not wait for news."""
+        _wake(self._waiters)
+        _wake(self._sleepers)
 
     def look(self) -> None:
         """Read what is new, soon; a call while a reading is under way leads to another one after it."""
@@ -237,23 +243,19 @@ class Feed:
             dropped = self._entries.popleft()
             self._base = dropped.position
             self._kept_bytes -= len(dropped.encoded)
-        self.wake()
+        _wake(self._waiters)
 
     def _finish(self, why: Exception) -> None:
         self._over = why
-        self.wake()
+        self.wake_all()
 
 
-def cut_frame(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Return as many of the first entries as fit into one frame: at least one."""
-    budget = _FRAME_BUDGET
-    for count, entry in enumerate(entries):
-        budget -= len(entry.encoded)
-        if budget < 0 and count:
-            return entries[:count]
-    return entries
+def _wake(waiters: set[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        _release(waiter)
+    waiters.clear()
 
 
-def _release(waiter: asyncio.Future[bool], woken: bool) -> None:
+def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
-        waiter.set_result(woken)
+        waiter.set_result(None)

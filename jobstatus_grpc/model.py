@@ -53,6 +53,14 @@ class NewsMode(Enum):
     POLL = "poll"  #: It asks the database.
 
 
+class Delivery(Enum):
+    """How a watch delivers changes."""
+
+    EVERY_CHANGE = "every change"  #: Each one, as soon as it is committed.
+    LATEST = "latest"  #: At a pace: each granule that changed once, as it is now.
+    NONE = "none"  #: At a pace: the job's own changes and the totals, no granules.
+
+
 class JobKey(NamedTuple):
     """The name of a job."""
 

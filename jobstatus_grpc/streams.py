@@ -46,6 +46,8 @@ class WatchQuery(NamedTuple):
     Attributes:
         key: the job's ids.
         point: where to go on; `None` to start with a snapshot.
+        delivery: how changes are delivered.
+        min_interval: how long a paced delivery rests between two frames of changes, in seconds.
         snapshot_only: whether to end after the snapshot, or the changes up to now.
         max_frames: after how many frames to end; 0 for never.
         heartbeat_interval: how long the stream may be silent, in seconds.
@@ -53,6 +55,8 @@ class WatchQuery(NamedTuple):
 
     key: JobKey
     point: ResumePoint | None
+    delivery: Delivery
+    min_interval: float
     snapshot_only: bool
     max_frames: int
     heartbeat_interval: float
@@ -157,11 +161,11 @@ class Stream:
 
     async def _send_entries(self, point: ResumePoint, entries: Sequence[Entry]) -> ResumePoint:
         while entries:
-            cut = cut_frame(entries)
-            frame = self._hub.frame(self._query.key, point.job_pk, cut)
+            frame = self._hub.frame(self._query.delivery, self._query.key, point.job_pk, entries)
+            # Entries are consecutive: the frame's revision tells how many of them are in it.
+            entries = entries[frame.position.revision - point.position.revision :]
             point = ResumePoint(point.job_pk, frame.position)
             await self._send_frame(point, frame)
-            entries = entries[len(cut) :]
         return point
 
     async def _follow(self) -> None:
@@ -186,9 +190,10 @@ class Stream:
         self._stored, self._last_read = feed.stored, feed.last_read
         position = point.position
         if feed.holds(position):
-            frame = feed.frame_after(position)
-            if frame is not None:
-                await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
+            if position != feed.head and await self._rested(feed):
+                frame = feed.frame_after(position, self._query.delivery)
+                if frame is not None:
+                    await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
                 return False
             if feed.stored.position == position and feed.stored.job.state.terminal:
                 await self._send(self._hub.encoder.completed(feed.stored.job, self._token))

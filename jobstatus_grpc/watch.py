@@ -15,9 +15,10 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Final
 
+from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
-from jobstatus_grpc.feeds import Entry, Feed, Frame, FrameEncoder, Reading, Replaced
-from jobstatus_grpc.model import JobKey, NewsMode, Position
+from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
+from jobstatus_grpc.model import Change, Delivery, Granule, JobKey, NewsMode, Position
 from jobstatus_grpc.snapshots import Snapshot
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Send, Stream, WatchQuery
@@ -96,7 +97,7 @@ class WatchHub:
         """End all streams, each with a `reconnect` frame."""
         self.draining = True
         for feed in self._feeds.values():
-            feed.wake()
+            feed.wake_all()
 
     async def watch(self, query: WatchQuery, send: Send) -> None:
         """Send one stream's frames, and return when it has ended well.
@@ -131,11 +132,10 @@ class WatchHub:
             if self._feeds.get(feed.stored.job_pk) is feed:
                 del self._feeds[feed.stored.job_pk]
 
-    def frame(self, key: JobKey, job_pk: int, entries: Sequence[Entry]) -> Frame:
-        """Put entries, not empty, together to one frame."""
-        last = entries[-1]
+    def frame(self, delivery: Delivery, key: JobKey, job_pk: int, entries: Sequence[Entry]) -> Frame:
+        """Put the next of consecutive entries, not empty, together to one frame."""
+        encoded, last = cut_frame(delivery, entries, self.encoder.counted)
         token = self.tokens().resume_token(key, ResumePoint(job_pk, last.position))
-        encoded = [entry.encoded for entry in entries]
         data = self.encoder.changes(encoded, last.position.revision, last.totals, token)
         return Frame(data, last.position, last.totals, token)
 
@@ -172,8 +172,11 @@ class WatchHub:
         batch = self.store.read_changes(job_pk, position, _READ_LIMIT)
         if batch is None:
             return None
-        encode = self.encoder.change
-        return batch, [Entry(change.position, change.totals, encode(change)) for change in batch.changes]
+        return batch, [self._entry(change) for change in batch.changes]
+
+    def _entry(self, change: Change) -> Entry:
+        item = change.item.key if isinstance(change.item, Granule) else None
+        return Entry(change.position, change.totals, item, self.encoder.change(change))
 
     async def _poll(self, moment: float) -> bool:
         """Compare the heads of all watched jobs with what their feeds have read; return whether it worked."""

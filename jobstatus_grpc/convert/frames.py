@@ -25,6 +25,7 @@ from jobstatus_grpc.model import Change, Granule, Job, NewsMode, Totals
 _LENGTH_DELIMITED: Final = 2
 _CHANGE_TAG: Final = bytes((pb.Changes.CHANGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
 _CHANGES_TAG: Final = bytes((pb.WatchJobResponse.CHANGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_COUNT_TAG: Final = bytes((pb.Change.CHANGE_COUNT_FIELD_NUMBER << 3,))
 _NEWS_MODES: Final = {NewsMode.NOTIFY: pb.NEWS_MODE_NOTIFY, NewsMode.POLL: pb.NEWS_MODE_POLL}
 
 
@@ -34,6 +35,14 @@ class FrameEncoder:
     def change(self, change: Change) -> bytes:
         encoded = _change_to_pb(change).SerializeToString()
         return _CHANGE_TAG + _varint(len(encoded)) + encoded
+
+    def counted(self, encoded: bytes, count: int) -> bytes:
+        # A part's own tag is one byte; its length goes on while the high bit is set.
+        start = 1
+        while encoded[start] & 0x80:
+            start += 1
+        counted = encoded[start + 1 :] + _COUNT_TAG + _varint(count)
+        return _CHANGE_TAG + _varint(len(counted)) + counted
 
     def changes(self, encoded: Sequence[bytes], revision: int, totals: Totals, token: bytes) -> bytes:
         body = b"".join(encoded)

@@ -1,0 +1,102 @@
+"""Deliveries: what of a job's history goes into one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Delivery, GranuleKey, Position, Totals
+
+# Changes of a frame; what is around them takes the rest.
+_FRAME_BUDGET: Final = MAX_FRAME_BYTES - 4096
+# What a count adds to an encoded change at most.
+_COUNT_BYTES: Final = 16
+
+
+class Entry(NamedTuple):
+    """One change in the history of a job, encoded.
+
+    Attributes:
+        position: where in the history it stands.
+        totals: the totals after it.
+        item: the granule it is of; `None` for the job itself.
+        encoded: it, as a part of a frame.
+    """
+
+    position: Position
+    totals: Totals
+    item: GranuleKey | None
+    encoded: bytes
+
+
+class Cut(NamedTuple):
+    """The content of one frame.
+
+    Attributes:
+        encoded: its parts.
+        last: the last entry it covers.
+    """
+
+    encoded: Sequence[bytes]
+    last: Entry
+
+
+# Adds to an encoded change how many it stands for.
+Counted = Callable[[bytes, int], bytes]
+
+
+def cut_frame(delivery: Delivery, entries: Sequence[Entry], counted: Counted) -> Cut:
+    """Return the next frame of consecutive `entries`, not empty: as much as fits, at least one entry."""
+    if delivery is Delivery.EVERY_CHANGE:
+        return _every_change(entries)
+    if delivery is Delivery.LATEST:
+        return _latest(entries, counted)
+    return _job_changes(entries)
+
+
+def _every_change(entries: Sequence[Entry]) -> Cut:
+    budget = _FRAME_BUDGET
+    encoded: list[bytes] = []
+    last = entries[0]
+    for entry in entries:
+        budget -= len(entry.encoded)
+        if budget < 0 and encoded:
+            break
+        encoded.append(entry.encoded)
+        last = entry
+    return Cut(encoded, last)
+
+
+def _latest(entries: Sequence[Entry], counted: Counted) -> Cut:
+    """Fold the changes of each item into its last; ordered by that one's revision."""
+    budget = _FRAME_BUDGET
+    folded: dict[GranuleKey | None, tuple[Entry, int]] = {}
+    last = entries[0]
+    for entry in entries:
+        # Taken out and put in again, so that the order is that of the last changes.
+        before, count = folded.pop(entry.item, (None, 0))
+        budget -= len(entry.encoded) + _COUNT_BYTES
+        if before is not None:
+            budget += len(before.encoded) + _COUNT_BYTES
+        if budget < 0 and (folded or before):
+            if before is not None:
+                folded[entry.item] = before, count
+            break
+        folded[entry.item] = entry, count + 1
+        last = entry
+    parts = sorted(folded.values())
+    return Cut([counted(entry.encoded, count) if count > 1 else entry.encoded for entry, count in parts], last)
+
+
+def _job_changes(entries: Sequence[Entry]) -> Cut:
+    budget = _FRAME_BUDGET
+    encoded: list[bytes] = []
+    last = entries[0]
+    for entry in entries:
+        if entry.item is None:
+            budget -= len(entry.encoded)
+            if budget < 0 and encoded:
+                break
+            encoded.append(entry.encoded)
+        last = entry
+    return Cut(encoded, last)
