@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
+import psycopg2
 import pytest
 from moments import wait_until
 from postgres import PostgresServer
@@ -15,7 +17,7 @@ from stored import run
 from watching import RawStream, Watcher
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.client import JobStatusClient
+from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 
 # Far longer than any test waits: whatever arrives was not found by looking at everything now and then.
 NEVER = {"poll_interval": "600"}
@@ -24,9 +26,23 @@ LISTENING = "lower(left(query, 6)) = 'listen'"
 DEAF = """
 create function public.pg_notify(text, text) returns void language sql as 'select';
 do $$ begin
-    execute format('alter database %I set search_path = public, pg_catalog', current_database());
+    execute format('alter database %%I set search_path = public, pg_catalog', current_database());
 end $$
 """
+
+
+@contextmanager
+def overhearing(url: str) -> Iterator[Callable[[], int]]:
+    """Listen too; the function returns how many notifications there have been."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("listen jobstatus")
+
+        def heard() -> int:
+            connection.poll()
+            return len(connection.notifies)
+
+        yield heard
 
 
 def listening(server: PostgresServer, url: str, number: int) -> Callable[[], bool]:
@@ -85,6 +101,7 @@ def test_where_no_notification_arrives_polling_alone_brings_everything(postgres_
         ServerProcess(postgres_url) as other,
         JobStatusClient(one.address) as client,
         JobStatusClient(other.address) as reader,
+        overhearing(postgres_url) as notifications,
     ):
         client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(40)))
         reader.get("j")
@@ -97,10 +114,11 @@ def test_where_no_notification_arrives_polling_alone_brings_everything(postgres_
             assert watcher.folded.granules == read_table(reader, "j")
             deaf = watcher.wait_for_heartbeat()
         assert deaf.lag.ToMicroseconds() < 2_000_000
+        assert notifications() == 0
         with Watcher(other.address, "j") as watcher:
             watcher.wait_for_heartbeat()
             client.delete("j")
-            with pytest.raises(Exception, match="JOB_DELETED"):
+            with pytest.raises(JobStatusRpcError, match="JOB_DELETED"):
                 watcher.wait_for(lambda folded: False, "the deletion", 10)
 
 
@@ -121,7 +139,7 @@ def test_a_listener_that_is_cut_off_again_and_again_misses_nothing(
             for name in names(10):
                 wait_until(listening(postgres_server, postgres_url, 2), "both servers listen")
                 assert postgres_server.terminate_connections(database, LISTENING) == 2
-                # While nobody listens: what comes now is found by whoever listens again.
+                # Told to nobody, or to a listener that is just back: it is found all the same.
                 result = client.report_granules("j", granules(PENDING, name))
                 watcher.wait_for_revision(result.revision, 10)
             assert watcher.folded.granules == read_table(reader, "j")

@@ -30,8 +30,8 @@ class JobReportServiceStub(object):
 
     A report is atomic: all of it is committed before the answer, or nothing is.
     It is idempotent if it names each granule once: sent again, it changes
-    nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.
@@ -72,8 +72,8 @@ class JobReportServiceServicer(object):
 
     A report is atomic: all of it is committed before the answer, or nothing is.
     It is idempotent if it names each granule once: sent again, it changes
-    nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.
@@ -150,8 +150,8 @@ class JobReportService(object):
 
     A report is atomic: all of it is committed before the answer, or nothing is.
     It is idempotent if it names each granule once: sent again, it changes
-    nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.
