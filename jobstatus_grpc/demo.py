@@ -52,6 +52,16 @@ class _Stopped(Exception):
     """The server stops."""
 
 
+def lines_to_try(address: str) -> list[str]:
+    """Return commands that show the demonstration job, for the operator of the server at `address`."""
+    page, watch = f'{{"job_id": "{JOB_ID}", "page_size": 3}}', f'{{"job_id": "{JOB_ID}", "max_frames": 4}}'
+    return [
+        f"grpcurl -plaintext {address} list",
+        f"grpcurl -plaintext -d '{page}' {address} jobstatus.v1.JobStatusService/GetJobStatus",
+        f"grpcurl -plaintext -d '{watch}' {address} jobstatus.v1.JobStatusService/WatchJob",
+    ]
+
+
 def run_demo(target: str, stop: threading.Event, pace: float = 1.0) -> None:
     """Keep the demonstration job going until `stop` is set. Blocks.
 

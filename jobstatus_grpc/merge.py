@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from jobstatus_grpc.errors import InvalidRequest, Violation
 from jobstatus_grpc.model import (
+    MAX_ATTEMPT,
     MAX_GRANULE_BYTES,
     MAX_JOB_BYTES,
     Change,
@@ -120,6 +121,7 @@ class _Merge:
         self.counts = list(self.job.totals)
         self.written: dict[GranuleKey, Granule] = {}
         self.changes: list[Change] = []
+        self.moved = False
         self.outcomes = dict.fromkeys(Outcome, 0)
         self.violations: list[Violation] = []
 
@@ -150,6 +152,8 @@ class _Merge:
                 self.violations.append(Violation(f"granules[{index}]", text))
             written[key] = granule
             previous = None if current is None else current.state
+            if current is None or (current.state, current.attempt) != (granule.state, granule.attempt):
+                self.moved = True
             if previous is not None:
                 self.counts[previous] -= 1
             self.counts[granule.state] += 1
@@ -158,7 +162,7 @@ class _Merge:
     def roll_up(self) -> None:
         self.job = self.job._replace(totals=Totals._make(self.counts))
         if not self.job.state_reported:
-            self.job = _derive(self.job, self.now)
+            self.job = _derive(self.job, self.now, self.moved)
         if _own_fields(self.job) != _own_fields(self.before):
             self._log_job()
 
@@ -203,7 +207,7 @@ def _step(
         return _Step.FIELDS, attempt, state
     if _RANK[new] > rank or _RANK[new] == rank == 1:
         return _Step.MOVE, attempt, new
-    if authoritative:
+    if authoritative and attempt < MAX_ATTEMPT:
         return _Step.RESTART, attempt + 1, new
     return (_Step.FILL if _RANK[new] < rank else _Step.STALE), attempt, state
 
@@ -366,14 +370,17 @@ def _restart_job(job: Job, attempt: int) -> Job:
     )
 
 
-def _derive(job: Job, now: int) -> Job:
-    """Return `job` with the state its granules give it, and the times that follow from it."""
+def _derive(job: Job, now: int, moved: bool) -> Job:
+    """Return `job` with the state its granules give it, and the times that follow from it.
+
+    `moved` tells whether a granule has moved now: a job that has ended, and still has, then ended now.
+    """
     state = _roll_up_state(job.totals, job.granules_complete)
     begin, end = job.begin_time, job.end_time
     if not job.begin_time_reported:
-        begin = None if state is JobState.PENDING else (begin if begin is not None else now)
+        begin = None if state is JobState.PENDING else _set(begin, now)
     if not job.end_time_reported:
-        end = (end if end is not None else now) if state.terminal else None
+        end = (now if moved else _set(end, now)) if state.terminal else None
     return job._replace(state=state, begin_time=begin, end_time=end)
 
 

@@ -8,7 +8,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from postgres import PostgresServer
+from processes import ServerProcess
 
+from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import JobStore
 
@@ -79,3 +81,33 @@ def store(database_url: str) -> Iterator[JobStore]:
         yield opened
     finally:
         opened.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A running server on a database of its own, for all tests of a module that leave it as it is."""
+    if request.param == "sqlite":
+        with ServerProcess(f"sqlite:///{tmp_path_factory.mktemp('database')}/jobstatus.db") as server:
+            yield server
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    name = f"jobstatus_{uuid4().hex}"
+    postgres.create_database(name, request.getfixturevalue("postgres_template"))
+    with ServerProcess(postgres.url(name)) as server:
+        yield server
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def shared_client(shared_server: ServerProcess) -> Iterator[JobStatusClient]:
+    """A client of the shared server."""
+    with JobStatusClient(shared_server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def job_id(request: pytest.FixtureRequest) -> str:
+    """A job's id that no other test uses."""
+    return str(request.node.name)

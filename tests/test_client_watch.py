@@ -14,8 +14,8 @@ import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from jobstatus import v1 as pb
 
+from jobstatus import v1 as pb
 from jobstatus_grpc import client as client_room
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError, reason_of
 
@@ -58,7 +58,7 @@ def failure(
 UNAVAILABLE = failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
-class ScriptedServer(pb.JobStatusServiceServicer):  # type: ignore[misc]
+class ScriptedServer(pb.JobStatusServiceServicer):
     """Answers the n-th call with the n-th script."""
 
     def __init__(self, address: str = "127.0.0.1:0", streams: Sequence[list[Step]] = ()) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import URL, Engine, make_url
+from typing import Final
+
+from sqlalchemy import URL, Engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from jobstatus_grpc.store import migrations
@@ -10,6 +12,8 @@ from jobstatus_grpc.store.base import JobStore
 from jobstatus_grpc.store.postgres import PostgresJobStore, engine
 from jobstatus_grpc.store.retry import retry
 from jobstatus_grpc.store.sqlite import SqliteJobStore
+
+_UPGRADE_LOCK: Final = int.from_bytes(b"jobstat", "big")
 
 
 def open_store(database_url: str, read_connections: int = 4, write_connections: int = 4) -> JobStore:
@@ -48,6 +52,8 @@ def upgrade(database_url: str) -> None:
 
 def _upgrade(made: Engine) -> None:
     with made.begin() as connection:
+        # Until there is a table there is nothing else to lock; the second to come finds the work done.
+        connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         migrations.upgrade(connection)
 
 

@@ -307,6 +307,8 @@ class JobStore(abc.ABC):
     ) -> ChangeBatch | None:
         """Return the changes after `position`, and the job, read at one moment.
 
+        A history has no position before its first change: it is read from a snapshot on.
+
         At most `limit`, and about `MAX_FRAME_BYTES` together, but at least one if there is one. `None` if
         the job has been deleted.
 

@@ -153,6 +153,7 @@ def listeners(server: PostgresServer, url: str) -> int:
 
 def test_a_closed_source_leaves_no_connection(postgres_server: PostgresServer, postgres_url: str) -> None:
     store = open_store(postgres_url)
+    store.prepare()
     source = store.listen()
     settle(source)
     assert listeners(postgres_server, postgres_url) == 1
@@ -165,6 +166,7 @@ def test_after_a_lost_connection_everything_may_have_happened_and_news_go_on(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     store = open_store(postgres_url)
+    store.prepare()
     source = store.listen()
     try:
         first = store.report(job())
@@ -187,6 +189,7 @@ def test_while_the_database_is_away_there_are_no_news_and_no_errors(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     store = open_store(postgres_url)
+    store.prepare()
     source = store.listen()
     try:
         settle(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,9 @@ from sqlalchemy import Connection, insert, select
 from jobstatus_grpc.errors import SchemaMismatch
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import Identity
+
+# Alembic keeps what it is about in the module.
+_one_at_a_time = threading.Lock()
 
 _COMMAND: Final = "jobstatus db upgrade --database-url …"
 
@@ -28,7 +32,8 @@ def upgrade(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with _one_at_a_time:
+            command.upgrade(config, "head")
         if connection.execute(select(schema.store.c.store_id)).first() is None:
             made = {"store_id": secrets.token_bytes(16), "secret": secrets.token_bytes(32)}
             connection.execute(insert(schema.store).values(**made))

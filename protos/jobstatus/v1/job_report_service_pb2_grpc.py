@@ -28,9 +28,10 @@ if _version_not_supported:
 class JobReportServiceStub(object):
     """Takes reports of jobs and granules.
 
-    A report is atomic and idempotent: all of it is committed before the answer,
-    or nothing is; sent again, it changes nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    A report is atomic: all of it is committed before the answer, or nothing is.
+    It is idempotent if it names each granule once: sent again, it changes
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.
@@ -69,9 +70,10 @@ class JobReportServiceStub(object):
 class JobReportServiceServicer(object):
     """Takes reports of jobs and granules.
 
-    A report is atomic and idempotent: all of it is committed before the answer,
-    or nothing is; sent again, it changes nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    A report is atomic: all of it is committed before the answer, or nothing is.
+    It is idempotent if it names each granule once: sent again, it changes
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.
@@ -146,9 +148,10 @@ def add_JobReportServiceServicer_to_server(servicer, server):
 class JobReportService(object):
     """Takes reports of jobs and granules.
 
-    A report is atomic and idempotent: all of it is committed before the answer,
-    or nothing is; sent again, it changes nothing. Reports may come late, twice
-    and from many sides: an item only ever moves to a greater (attempt, rank),
+    A report is atomic: all of it is committed before the answer, or nothing is.
+    It is idempotent if it names each granule once: sent again, it changes
+    nothing. Reports may come late, twice and from many sides: an item only ever
+    moves to a greater (attempt, rank),
     where PENDING ranks below STAGED, RUNNING and states without a counterpart
     here, and those below SUCCEEDED and FAILED; of two different ends of one
     attempt the first committed stands.

@@ -1,0 +1,408 @@
+"""The `jobstatus` command as a person and a script use it, against a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from moments import wait_until
+from processes import COMMAND, PATIENCE, ServerProcess, environment, first_line, run_command, start_command
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.cli.reports import MAX_BATCH_BYTES, MAX_BATCH_GRANULES
+from jobstatus_grpc.client import JobStatusClient
+
+DATA = Path(__file__).parent / "data" / "orca"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with ServerProcess(f"sqlite:///{tmp_path_factory.mktemp('cli')}/jobstatus.db") as started:
+        yield started.address
+
+
+@pytest.fixture
+def project() -> str:
+    """A project of the test's own."""
+    return uuid4().hex
+
+
+@pytest.fixture
+def client(server: str, project: str) -> Iterator[JobStatusClient]:
+    with JobStatusClient(server, project) as made:
+        yield made
+
+
+class Cli:
+    """Runs commands on one server and project."""
+
+    def __init__(self, server: str, project: str) -> None:
+        self.server = server
+        self.project = project
+
+    def __call__(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return run_command(
+            *arguments, server=self.server, stdin=stdin, env={"JOBSTATUS_PROJECT_ID": self.project}
+        )
+
+    def lines(self, *arguments: str, stdin: str = "") -> list[str]:
+        done = self(*arguments, stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    def values(self, *arguments: str, stdin: str = "") -> list[Any]:
+        return [json.loads(line) for line in self.lines(*arguments, stdin=stdin)]
+
+
+@pytest.fixture
+def cli(server: str, project: str) -> Cli:
+    return Cli(server, project)
+
+
+def granules(state: pb.GranuleState, *names: str, **fields: Any) -> list[pb.Granule]:
+    return [pb.Granule(granule_id=name, state=state, **fields) for name in names]
+
+
+ENDED = pb.Job(job_id="j", granules_complete=True)
+
+
+def test_help_and_version_need_no_server() -> None:
+    assert "watch" in run_command("--help").stdout
+    assert run_command().stdout == run_command("--help").stdout
+    assert run_command("--version").stdout.startswith("jobstatus ")
+
+
+def test_help_loads_neither_grpc_nor_the_store() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", COMMAND, "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert loaded.isdisjoint({"grpc", "sqlalchemy", "google.protobuf", "rich"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("get",), "Missing argument"),
+        (("get", "j", "--state", "lost"), "'lost' is not one of unspecified, pending"),
+        (("list", "--label", "team"), "'team' is not KEY=VALUE"),
+        (("watch", "j", "--resume-token", "!"), "not base64"),
+        (("report", "/nowhere/reports.jsonl"), "/nowhere/reports.jsonl: No such file"),
+        (("import", "x.json"), "Missing option '--format'"),
+        (("import", "x.json", "--format", "csv"), "csv"),
+        (("db", "upgrade", "--database-url", "mysql://host/db"), "sqlite:///FILE or postgresql://"),
+        (("serve", "--listen", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_says_why_and_leaves_with_2(
+    cli: Cli, arguments: tuple[str, ...], words: str
+) -> None:
+    done = cli(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+
+
+def test_a_server_that_is_not_there_leaves_with_4_and_a_hint() -> None:
+    done = run_command("get", "j", "--server", "127.0.0.1:1")
+    assert done.returncode == 4
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert hint == (
+        "hint: is a server running at 127.0.0.1:1? Start one: jobstatus serve --listen 127.0.0.1:1"
+    )
+
+
+@pytest.mark.parametrize("command", ["get", "watch", "delete"])
+def test_a_job_that_is_not_there_leaves_with_3(cli: Cli, command: str) -> None:
+    done = cli(command, "nope")
+    assert done.returncode == 3
+    assert f"error: no job 'nope' in project '{cli.project}' (JOB_NOT_FOUND)\nhint: " in done.stderr
+
+
+def test_get_shows_a_job_and_what_failed(cli: Cli, client: JobStatusClient) -> None:
+    job = pb.Job(job_id="j", system="orca", job_type="recovery", labels={"team": "a"}, message="slow")
+    error = pb.ItemError(code="AccessDenied", reason="no way")
+    client.report_job(job, granules(pb.GRANULE_STATE_SUCCEEDED, "a"))
+    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, "b", collection_id="C", error=error))
+    lines = cli.lines("get", "j")
+    assert lines[:6] == [
+        f"job          j in project {cli.project}",
+        "kind         orca recovery",
+        "state        RUNNING, attempt 1, revision 4",
+        "granules     2 granules: 1 succeeded, 1 failed, more to come",
+        "message      slow",
+        "labels       team=a",
+    ]
+    assert lines[-1] == "  C/b  FAILED  AccessDenied: no way"
+
+
+def test_get_shows_as_many_granules_as_asked_for(cli: Cli, client: JobStatusClient) -> None:
+    names = [f"g{number:04d}" for number in range(1200)]
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_FAILED, *names))
+    client.report_granules("j", granules(pb.GRANULE_STATE_PENDING, "open"))
+    assert cli.lines("get", "j")[-1] == "  and 1180 more that failed: jobstatus get j --state failed"
+    shown = [line.split() for line in cli.lines("get", "j", "--state", "failed") if line.startswith("  ")]
+    assert shown == [[name, "FAILED"] for name in names]
+    job, *rest = cli.values("get", "j", "--json", "--granules")
+    assert job["job"]["totals"]["failed_count"] == 1200
+    assert [value["granule"]["granule_id"] for value in rest] == [*names, "open"]
+    assert len(cli.values("get", "j", "--json", "--states", "pending,staged")) == 2
+    assert len(cli.values("get", "j", "--json")) == 1
+
+
+def test_list_shows_the_jobs_that_match(cli: Cli, client: JobStatusClient) -> None:
+    client.report_job(pb.Job(job_id="a", system="orca", job_type="recovery", labels={"team": "x=y"}))
+    client.report_job(pb.Job(job_id="b", system="sdrs", state=pb.JOB_STATE_FAILED))
+    assert [line.split()[:2] for line in cli.lines("list")] == [["b", "sdrs"], ["a", "orca/recovery"]]
+    for filters in (
+        ("--state", "pending"),
+        ("--system", "orca"),
+        ("--job-type", "recovery"),
+        ("--label", "team=x=y"),
+    ):
+        assert [value["job"]["job_id"] for value in cli.values("list", "--json", *filters)] == ["a"]
+    assert cli.lines("list", "--project-id", uuid4().hex) == []
+
+
+def test_a_report_is_sent_when_its_line_is_read(server: str, client: JobStatusClient) -> None:
+    with start_command("report", "-", "--project-id", client.project_id, server=server) as process:
+        assert process.stdin is not None
+        process.stdin.write('\n{"report_job": {"job": {"job_id": "j", "granulesComplete": true}}}\n')
+        process.stdin.flush()
+        words = "job j is SUCCEEDED at revision 2, 0 granules (1 applied, 0 unchanged, 0 stale)"
+        assert first_line(process.stdout) == f"line 2: {words}"
+        assert client.get("j").job.revision == 2
+        process.stdin.write('{"reportGranules": {"jobId": "j", "granules": [{"granuleId": "a"}]}}\n')
+        process.stdin.flush()
+        assert first_line(process.stdout).startswith("line 3: job j is ")
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "it cannot be read: "),
+        ("[]", "a line must be"),
+        ('{"report_jobs": {}}', "there is no report 'report_jobs'"),
+        ('{"report_job": 3}', "report_job must be an object"),
+        ('{"report_job": {"job": {"job_idd": "j"}}}', 'has no field named "job_idd"'),
+        ('{"report_job": {}, "report_job": {}}', "a key is there more than once"),
+        ('{"report_job": {"job": {"attempt": NaN}}}', "NaN is not JSON"),
+        ('{"report_job": {"x": ' + "[" * 5000 + "]" * 5000 + "}}", "it is nested too deep"),
+        ('{"report_job": {"job": {"job_id": ""}}}', "job.job_id"),
+    ],
+)
+def test_a_bad_line_is_named_and_those_before_it_have_been_sent(
+    cli: Cli, client: JobStatusClient, line: str, words: str
+) -> None:
+    good = '{"report_job": {"job": {"job_id": "%s"}}}'
+    done = cli("report", "-", stdin=f"{good % 'first'}\n{line}\n{good % 'third'}\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: line 2: ")
+    assert words in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert [job.job_id for job in client.list()] == ["first"]
+
+
+def test_every_fault_of_a_report_has_a_line(cli: Cli) -> None:
+    done = cli("report", "-", stdin='{"report_job": {"job": {}, "granules": [{}]}}')
+    assert done.returncode == 2
+    error, *faults = done.stderr.splitlines()
+    assert error.startswith("error: line 1: ")
+    assert [fault.split(":")[0] for fault in faults] == ["  job.job_id", "  granules[0].granule_id"]
+
+
+def test_reports_are_answered_as_json(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "reports.jsonl"
+    file.write_text('{"report_job": {"job": {"job_id": "j"}, "granules": [{"granule_id": "a"}]}}\n')
+    (answer,) = cli.values("report", "--json", str(file))
+    assert answer["report_job"]["applied_count"] == 2
+    assert answer["report_job"]["totals"]["pending_count"] == 1
+
+
+def test_a_document_is_imported_and_again_without_effect(cli: Cli, client: JobStatusClient) -> None:
+    file = str(DATA / "recovery_current_form.json")
+    (line,) = cli.lines("import", "--format", "orca", file)
+    assert line.endswith(
+        "200 granules: 27 pending, 19 staged, 143 succeeded, 11 failed (201 applied, 0 unchanged, 0 stale)"
+    )
+    (answer,) = cli.values("import", "--json", "--format", "orca", "-", stdin=Path(file).read_text())
+    assert (answer["import"]["applied_count"], answer["import"]["unchanged_count"]) == (0, 201)
+    (job,) = client.list()
+    assert (job.job_id, job.granules_complete) == (answer["import"]["job_id"], True)
+
+
+def test_a_document_says_what_is_true_now_even_if_it_was_otherwise(cli: Cli, client: JobStatusClient) -> None:
+    def document(*words: str) -> str:
+        entries = [{"granuleId": f"g{index}", "status": word} for index, word in enumerate(words)]
+        return json.dumps({"asyncOperationId": "j", "granules": entries})
+
+    cli.lines("import", "--format", "orca", "-", stdin=document("success", "error"))
+    assert client.get("j").job.state == pb.JOB_STATE_FAILED
+    cli.lines("import", "--format", "orca", "-", stdin=document("pending", "success"))
+    page = client.get("j")
+    assert page.job.state == pb.JOB_STATE_RUNNING
+    assert [granule.attempt for granule in page.granules] == [2, 2]
+
+
+def test_a_large_document_goes_in_batches_and_ends_only_with_the_last(
+    cli: Cli, client: JobStatusClient
+) -> None:
+    # Ids as long as they may be: a batch of as many granules as allowed stays well under its bytes.
+    assert MAX_BATCH_GRANULES * 1200 < MAX_BATCH_BYTES < 3 * 1024 * 1024
+    count = 2 * MAX_BATCH_GRANULES + 1
+    entries = [
+        {"collectionId": "C" * 512, "granuleId": f"{number:0512d}", "status": "success"}
+        for number in range(count)
+    ]
+    document = json.dumps({"asyncOperationId": "j", "granules": entries})
+    (line,) = cli.lines("import", "--format", "orca", "-", stdin=document)
+    assert f"{count} granules: {count} succeeded ({count + 2} applied" in line
+    page = client.get("j", view=pb.JOB_VIEW_BASIC)
+    assert (page.job.state, page.job.granules_complete) == (pb.JOB_STATE_SUCCEEDED, True)
+    # Created, the granules, RUNNING, complete: had it ended in between there would be more.
+    assert page.job.revision == count + 3
+
+
+def test_a_document_that_is_wrong_is_refused_with_every_fault(cli: Cli, client: JobStatusClient) -> None:
+    done = cli("import", "--format", "orca", "-", stdin='{"granules": [{"granuleId": 3}]}')
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+        "error",
+        "  $.asyncOperationId",
+        "  $.granules[0].granuleId",
+        "  $.granules[0].status",
+    ]
+    done = cli("import", "--format", "orca", str(DATA / "not_found.json"))
+    assert done.returncode == 2
+    assert "No granules found for job id 'nope'" in done.stderr
+    assert list(client.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "word"),
+    [(pb.GRANULE_STATE_SUCCEEDED, 0, "SUCCEEDED"), (pb.GRANULE_STATE_FAILED, 1, "FAILED")],
+)
+def test_a_watch_ends_with_its_job_and_tells_how(
+    cli: Cli, client: JobStatusClient, state: pb.GranuleState, status: int, word: str
+) -> None:
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
+    with start_command("watch", "j", "--project-id", cli.project, server=cli.server) as process:
+        assert first_line(process.stdout) == "job j is PENDING: attempt 1, revision 2, 1 granule: 1 pending"
+        client.report_granules("j", granules(state, "a", error=pb.ItemError(reason="why")))
+        out, err = process.communicate(timeout=PATIENCE)
+    change, ended, completed = out.splitlines()
+    assert change.split("  ", 1)[1] == f"#3  a  PENDING -> {word}  why"
+    assert ended.split("  ", 1)[1] == f"#4  job is {word}, attempt 1"
+    assert completed.startswith(f"job j has ended: {word}, 1 granule: 1 ")
+    assert (process.returncode, err) == (status, "")
+
+
+def test_a_watch_as_json_is_one_frame_a_line_and_resumes(cli: Cli, client: JobStatusClient) -> None:
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
+    (snapshot,) = cli.values("watch", "j", "--json", "--snapshot-only")
+    assert snapshot["snapshot"]["granules"][0]["granule_id"] == "a"
+    assert base64.b64decode(snapshot["resume_token"])
+    client.report_granules("j", granules(pb.GRANULE_STATE_SUCCEEDED, "a"))
+    frames = cli.values("watch", "j", "--json", "--resume-token", snapshot["resume_token"])
+    revisions = [int(change["revision"]) for frame in frames[:-1] for change in frame["changes"]["changes"]]
+    assert revisions == [3, 4]
+    assert frames[-1]["completed"]["job"]["state"] == "JOB_STATE_SUCCEEDED"
+
+
+def test_a_watch_on_a_terminal_has_a_bar_and_no_power_over_the_terminal(
+    cli: Cli, client: JobStatusClient
+) -> None:
+    name = "a\u202e[bold]\u200b"
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, name, "b"))
+    client.report_granules("j", granules(pb.GRANULE_STATE_SUCCEEDED, "b"))
+    error = pb.ItemError(reason="\x1b]0;owned\x07")
+    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, name, error=error))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "watch", "j", "--project-id", cli.project],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=environment(cli.server, TERM="xterm-256color", COLUMNS="150"),
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # What Linux says when the last writer has left.
+        pass
+    finally:
+        os.close(ours)
+    _, err = process.communicate(timeout=PATIENCE)
+    text = shown.decode()
+    assert (process.returncode, err) == (1, b"")
+    assert "2/2" in text
+    assert r"a\u202e[bold]\u200b  FAILED  \x1b]0;owned\x07" in text
+    assert "\x1b]0" not in text
+    assert "\u202e" not in text
+
+
+def test_an_interrupted_watch_leaves_with_130_and_nothing_else(cli: Cli, client: JobStatusClient) -> None:
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
+    with start_command("watch", "j", "--project-id", cli.project, server=cli.server) as process:
+        first_line(process.stdout)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.parametrize("command", [("get", "j", "--granules"), ("watch", "j"), ("watch", "j", "--json")])
+def test_a_reader_that_leaves_ends_a_command_quietly(
+    cli: Cli, client: JobStatusClient, command: tuple[str, ...]
+) -> None:
+    names = [f"g{number:05d}" for number in range(9000)]
+    client.report_job(ENDED, granules(pb.GRANULE_STATE_FAILED, *names))
+    with start_command(*command, "--project-id", cli.project, server=cli.server) as process:
+        assert process.stdout is not None
+        first_line(process.stdout)
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(PATIENCE) == 141
+
+
+def test_delete_deletes(cli: Cli, client: JobStatusClient) -> None:
+    client.report_job(ENDED)
+    assert cli.lines("delete", "j") == ["deleted j"]
+    assert list(client.list()) == []
+
+
+def test_a_database_is_upgraded_and_served(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobstatus.db"
+    for _ in range(2):
+        assert run_command("db", "upgrade", "--database-url", url).stdout == "the schema is up to date\n"
+    with ServerProcess(url, "--demo", "--log-level", "warning") as server:
+        with JobStatusClient(server.address) as client:
+            wait_until(
+                lambda: [job.job_id for job in client.list()] == ["demo"], "the demonstration has begun"
+            )
+        assert server.terminate() == 0
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(server: str, tmp_path: Path) -> None:
+    done = run_command("serve", "--listen", server, "--database-url", f"sqlite:///{tmp_path}/other.db")
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
