@@ -47,56 +47,43 @@ Counted = Callable[[bytes, int], bytes]
 
 def cut_frame(delivery: Delivery, entries: Sequence[Entry], counted: Counted) -> Cut:
     """Return the next frame of consecutive `entries`, not empty: as much as fits, at least one entry."""
-    if delivery is Delivery.EVERY_CHANGE:
-        return _every_change(entries)
     if delivery is Delivery.LATEST:
         return _latest(entries, counted)
-    return _job_changes(entries)
+    return _each(entries, granules=delivery is Delivery.EVERY_CHANGE)
 
 
-def _every_change(entries: Sequence[Entry]) -> Cut:
+def _each(entries: Sequence[Entry], granules: bool) -> Cut:
+    """Take every change, or, without `granules`, every change of the job itself."""
     budget = _FRAME_BUDGET
     encoded: list[bytes] = []
     last = entries[0]
     for entry in entries:
-        budget -= len(entry.encoded)
-        if budget < 0 and encoded:
-            break
-        encoded.append(entry.encoded)
-        last = entry
-    return Cut(encoded, last)
-
-
-def _latest(entries: Sequence[Entry], counted: Counted) -> Cut:
-    """Fold the changes of each item into its last; ordered by that one's revision."""
-    budget = _FRAME_BUDGET
-    folded: dict[GranuleKey | None, tuple[Entry, int]] = {}
-    last = entries[0]
-    for entry in entries:
-        # Taken out and put in again, so that the order is that of the last changes.
-        before, count = folded.pop(entry.item, (None, 0))
-        budget -= len(entry.encoded) + _COUNT_BYTES
-        if before is not None:
-            budget += len(before.encoded) + _COUNT_BYTES
-        if budget < 0 and (folded or before):
-            if before is not None:
-                folded[entry.item] = before, count
-            break
-        folded[entry.item] = entry, count + 1
-        last = entry
-    parts = sorted(folded.values())
-    return Cut([counted(entry.encoded, count) if count > 1 else entry.encoded for entry, count in parts], last)
-
-
-def _job_changes(entries: Sequence[Entry]) -> Cut:
-    budget = _FRAME_BUDGET
-    encoded: list[bytes] = []
-    last = entries[0]
-    for entry in entries:
-        if entry.item is None:
+        if granules or entry.item is None:
             budget -= len(entry.encoded)
             if budget < 0 and encoded:
                 break
             encoded.append(entry.encoded)
         last = entry
     return Cut(encoded, last)
+
+
+def _latest(entries: Sequence[Entry], counted: Counted) -> Cut:
+    """Fold the changes of each item into its last; in the order of those."""
+    budget = _FRAME_BUDGET
+    folded: dict[GranuleKey | None, tuple[Entry, int]] = {}
+    last = entries[0]
+    for entry in entries:
+        before, count = folded.get(entry.item, (None, 0))
+        budget -= len(entry.encoded) + _COUNT_BYTES
+        if before is not None:
+            budget += len(before.encoded) + _COUNT_BYTES
+        if budget < 0 and folded:
+            break
+        # Taken out and put in again: a dict is in the order of what was put in.
+        folded.pop(entry.item, None)
+        folded[entry.item] = entry, count + 1
+        last = entry
+    parts = [
+        counted(entry.encoded, count) if count > 1 else entry.encoded for entry, count in folded.values()
+    ]
+    return Cut(parts, last)

@@ -93,7 +93,15 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         point = None
         if asked.resume_token:
             point = self._tokens().read_resume_token(asked.key, asked.resume_token)
-        query = WatchQuery(asked.key, point, asked.snapshot_only, asked.max_frames, asked.heartbeat_interval)
+        query = WatchQuery(
+            asked.key,
+            point,
+            asked.delivery,
+            asked.min_interval,
+            asked.snapshot_only,
+            asked.max_frames,
+            asked.heartbeat_interval,
+        )
         await self._hub.watch(query, context.write)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from jobstatus_grpc.deliveries import Entry
 from jobstatus_grpc.errors import (
     HistoryChanged,
     JobDeleted,
@@ -18,8 +19,9 @@ from jobstatus_grpc.errors import (
     StreamExpired,
     Unavailable,
 )
-from jobstatus_grpc.feeds import Entry, Feed, Frame, Replaced, cut_frame
-from jobstatus_grpc.model import JobKey, Totals
+from jobstatus_grpc.feeds import Feed, Frame, Replaced
+from jobstatus_grpc.model import Delivery, JobKey, Totals
+from jobstatus_grpc.snapshots import Snapshot
 from jobstatus_grpc.store.base import StoredJob
 from jobstatus_grpc.tokens import ResumePoint
 
@@ -85,6 +87,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._expires = self._loop.time() + hub.max_age * _jittered(_AGE_JITTER)
         self._heartbeat_due = self._loop.time() + query.heartbeat_interval
+        self._rest_until = 0.0
         self._sent = 0
         self._partial = False
         self._stored: StoredJob | None = None
@@ -123,24 +126,36 @@ class Stream:
     async def _send_snapshot(self) -> ResumePoint:
         if self._partial:
             await self._reset(_SNAPSHOT_INTERRUPTED)
-        snapshot = self._hub.open_snapshot(self._query.key)
         try:
-            index = 0
-            while (chunk := await self._patiently(snapshot.chunk(index))) is not None:
-                if snapshot.stored is None:
-                    raise AssertionError("a chunk without its job")
-                index += 1
-                self._partial = True
-                self._stored = stored = snapshot.stored
-                self._revision, self._totals = stored.job.revision, stored.job.totals
-                await self._send(chunk)
+            if self._query.delivery is Delivery.NONE:
+                return await self._send_job()
+            return await self._send_chunks(await self._patiently(self._hub.open_snapshot(self._query.key)))
         except JobNotFound:
             if self._sent:
                 raise JobDeleted(*self._query.key) from None
             raise
+
+    async def _send_job(self) -> ResumePoint:
+        """Send a snapshot without granules: of one chunk."""
+        self._stored = stored = await self._patiently(self._hub.find_job(self._query.key))
+        point = ResumePoint(stored.job_pk, stored.position)
+        self._arrive(point, stored.job.totals)
+        await self._send(self._hub.encoder.snapshot(stored.job, True, (), True, self._token))
+        return point
+
+    async def _send_chunks(self, snapshot: Snapshot) -> ResumePoint:
+        try:
+            index = 0
+            while (chunk := await self._patiently(snapshot.chunk(index))) is not None:
+                index += 1
+                self._partial = True
+                self._stored = snapshot.stored
+                self._revision, self._totals = self._stored.job.revision, self._stored.job.totals
+                await self._send(chunk)
         finally:
-            snapshot.close()
+            snapshot.leave()
         self._partial = False
+        stored = snapshot.stored
         point = ResumePoint(stored.job_pk, stored.position)
         self._arrive(point, stored.job.totals)
         return point
@@ -188,28 +203,46 @@ class Stream:
         if feed.over is not None:
             raise feed.over.with_traceback(None)
         self._stored, self._last_read = feed.stored, feed.last_read
-        position = point.position
-        if feed.holds(position):
-            if position != feed.head and await self._rested(feed):
-                frame = feed.frame_after(position, self._query.delivery)
-                if frame is not None:
-                    await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
-                return False
-            if feed.stored.position == position and feed.stored.job.state.terminal:
-                await self._send(self._hub.encoder.completed(feed.stored.job, self._token))
-                return True
+        if not feed.holds(point.position):
+            await self._rejoin(feed, point)
+        elif point.position != feed.head:
+            await self._send_next(feed, point)
+        elif feed.stored.position == point.position and feed.stored.job.state.terminal:
+            await self._send(self._hub.encoder.completed(feed.stored.job, self._token))
+            return True
         else:
-            feed.look()
-            if position.revision <= feed.head.revision:
-                # Behind what the feed keeps, or in another history than the feed's: the store decides.
-                await self._catch_up(point)
-                if self._point != point:
-                    return False
+            await self._idle(feed)
+        return False
+
+    async def _rejoin(self, feed: Feed, point: ResumePoint) -> None:
+        """Come back into the history that the feed holds, or wait for the feed to get there."""
+        feed.look()
+        if point.position.revision <= feed.head.revision:
+            # Behind what the feed keeps, or in another history than the feed's: the store decides.
+            await self._catch_up(point)
+            if self._point != point:
+                return
+        await self._idle(feed)
+
+    async def _send_next(self, feed: Feed, point: ResumePoint) -> None:
+        """Send the next changes, or, where the delivery has a pace, rest until it is time to."""
+        now = self._loop.time()
+        if now < self._rest_until and now < self._heartbeat_due:
+            await feed.wait(min(self._rest_until, self._heartbeat_due, self._expires), news=False)
+        elif now < self._rest_until:
+            await self._heartbeat()
+        elif frame := feed.frame_after(point.position, self._query.delivery):
+            if self._query.delivery is not Delivery.EVERY_CHANGE:
+                # All streams of one pace go on at the same moments, and so send the same bytes.
+                self._rest_until = now - now % self._query.min_interval + self._query.min_interval
+            await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
+
+    async def _idle(self, feed: Feed) -> None:
+        """Wait for news, sending the heartbeats that are due, and one at once if nothing has been sent."""
         if not self._sent or self._loop.time() >= self._heartbeat_due:
             await self._heartbeat()
         else:
             await feed.wait(min(self._heartbeat_due, self._expires))
-        return False
 
     async def _patiently(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns, keeping the stream alive meanwhile."""

@@ -19,7 +19,7 @@ from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
 from jobstatus_grpc.model import Change, Delivery, Granule, JobKey, NewsMode, Position
-from jobstatus_grpc.snapshots import Snapshot
+from jobstatus_grpc.snapshots import Snapshot, SnapshotShelf
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Send, Stream, WatchQuery
 from jobstatus_grpc.tokens import ResumePoint, Tokens
@@ -61,6 +61,7 @@ class WatchHub:
         self.draining = False
         self._tail = tail
         self._snapshots = snapshots
+        self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
         self._anything = asyncio.Event()
@@ -157,13 +158,30 @@ class WatchHub:
             StoreUnavailable: the database does not answer.
         """
         try:
-            await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_job, key)
+            await self.find_job(key)
         except JobNotFound:
             return JobDeleted(*key)
         return Replaced("another job has the ids")
 
-    def open_snapshot(self, key: JobKey) -> Snapshot:
-        """Begin to read a snapshot."""
+    async def find_job(self, key: JobKey) -> StoredJob:
+        """Find a job by its ids, in a thread.
+
+        Raises:
+            JobNotFound: there is no such job.
+            StoreUnavailable: the database does not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_job, key)
+
+    async def open_snapshot(self, key: JobKey) -> Snapshot:
+        """Return a snapshot of a job, shared by those who ask for it together; `leave` gives it back.
+
+        Raises:
+            JobNotFound: there is no such job.
+            StoreUnavailable: the database does not answer.
+        """
+        return await self._shelf.open(key)
+
+    def _make_snapshot(self, key: JobKey) -> Snapshot:
         snapshot = Snapshot(self.store, key, self.encoder, self.tokens())
         snapshot.start(self._snapshots)
         return snapshot
@@ -180,6 +198,7 @@ class WatchHub:
 
     async def _poll(self, moment: float) -> bool:
         """Compare the heads of all watched jobs with what their feeds have read; return whether it worked."""
+        self._shelf.tidy()
         watched = list(self._feeds.items())
         if not watched:
             return True

@@ -20,6 +20,7 @@ from jobstatus_grpc.model import (
     MAX_ID_BYTES,
     MAX_REPORT_BYTES,
     MAX_REPORT_GRANULES,
+    Delivery,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -36,7 +37,9 @@ JOB_PAGE: Final = 100
 MAX_JOB_PAGE: Final = 1_000
 HEARTBEAT_SECONDS: Final = 15.0
 MIN_HEARTBEAT_SECONDS: Final = 1.0
-MAX_HEARTBEAT_SECONDS: Final = 60.0
+PACE_SECONDS: Final = 1.0
+MIN_PACE_SECONDS: Final = 0.1
+MAX_INTERVAL_SECONDS: Final = 60.0
 
 # Faults beyond these are not kept: the honest report with the most has fewer, and all that a hostile one
 # can have take a gigabyte.
@@ -44,6 +47,12 @@ _MAX_FAULTS: Final = 100_000
 _SHOWN_KEY_CHARS: Final = 64
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc, which never grows.
+_DELIVERIES: Final = {
+    pb.DELIVERY_UNSPECIFIED: Delivery.EVERY_CHANGE,
+    pb.DELIVERY_EVERY_CHANGE: Delivery.EVERY_CHANGE,
+    pb.DELIVERY_LATEST: Delivery.LATEST,
+    pb.DELIVERY_NONE: Delivery.NONE,
+}
 _JOB_STATES: Final = tuple(JobState)
 _GRANULE_STATES: Final = tuple(GranuleState)
 # 0001-01-01 and 9999-12-31T23:59:59 in seconds since 1970-01-01, as google.protobuf.Timestamp has them.
@@ -99,6 +108,9 @@ class WatchJob(NamedTuple):
     Attributes:
         key: the job.
         resume_token: as received; empty to start with a snapshot.
+        delivery: how changes are delivered.
+        min_interval: the pace of a paced delivery, in seconds, 0.1 to 60.
+        wait_for_job: whether to wait for a job that nobody has reported.
         snapshot_only: whether to end after the snapshot, or after the changes up to now.
         max_frames: how many frames at most; 0 for no limit.
         heartbeat_interval: the longest silence, in seconds, 1 to 60.
@@ -106,6 +118,9 @@ class WatchJob(NamedTuple):
 
     key: JobKey
     resume_token: bytes
+    delivery: Delivery
+    min_interval: float
+    wait_for_job: bool
     snapshot_only: bool
     max_frames: int
     heartbeat_interval: float
@@ -213,11 +228,21 @@ def watch_job(request: pb.WatchJobRequest) -> WatchJob:
     key = _job_key(request, faults)
     if request.max_frames < 0:
         faults.add("max_frames", "is negative")
-    interval = HEARTBEAT_SECONDS
-    if request.HasField("heartbeat_interval"):
-        interval = _heartbeat(request.heartbeat_interval, faults)
+    if request.delivery not in _DELIVERIES:
+        faults.add("delivery", f"{request.delivery} is not a delivery")
+    pace = _seconds(request, "min_interval", PACE_SECONDS, MIN_PACE_SECONDS, faults)
+    heartbeat = _seconds(request, "heartbeat_interval", HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS, faults)
     faults.check()
-    return WatchJob(key, request.resume_token, request.snapshot_only, request.max_frames, interval)
+    return WatchJob(
+        key,
+        request.resume_token,
+        _DELIVERIES[request.delivery],
+        pace,
+        request.wait_for_job,
+        request.snapshot_only,
+        request.max_frames,
+        heartbeat,
+    )
 
 
 class _Faults:
@@ -405,15 +430,16 @@ def _known(numbers: Iterable[int], count: int, field: str, faults: _Faults) -> C
     return sorted(set(numbers))
 
 
-def _heartbeat(duration: Duration, faults: _Faults) -> float:
-    """Return the interval in seconds."""
+def _seconds(request: pb.WatchJobRequest, field: str, default: float, least: float, faults: _Faults) -> float:
+    """Return an interval of a watch, in seconds; absent or 0 is the default."""
+    duration: Duration = getattr(request, field)
     seconds, nanos = duration.seconds, duration.nanos
     too_large = abs(seconds) > _MAX_DURATION_SECONDS or abs(nanos) > _MAX_NANOS
     if too_large or seconds < 0 < nanos or nanos < 0 < seconds:
-        faults.add("heartbeat_interval", "is not a valid duration")
+        faults.add(field, "is not a valid duration")
     elif seconds or nanos:
         interval = seconds + nanos / 1e9
-        if MIN_HEARTBEAT_SECONDS <= interval <= MAX_HEARTBEAT_SECONDS:
+        if least <= interval <= MAX_INTERVAL_SECONDS:
             return interval
-        faults.add("heartbeat_interval", "is not from 1 to 60 seconds")
-    return HEARTBEAT_SECONDS
+        faults.add(field, f"is not from {least:g} to {MAX_INTERVAL_SECONDS:g} seconds")
+    return default
