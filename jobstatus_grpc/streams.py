@@ -34,6 +34,8 @@ Send = Callable[[bytes], Awaitable[None]]
 
 _HEARTBEAT_JITTER: Final = 0.1
 _AGE_JITTER: Final = 0.1
+# By which part of its interval a paced stream may come late to its turn.
+_LATE: Final = 0.1
 # How soon a stream that waits for the store notices that the server drains, in seconds.
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
@@ -67,6 +69,18 @@ class WatchQuery(NamedTuple):
 def _jittered(part: float) -> float:
     """Return a factor around 1, so that streams that began together do not beat together."""
     return random.uniform(1 - part, 1 + part)
+
+
+def _next_turn(now: float, turn: float, interval: float) -> float:
+    """Return when a paced stream that sends now, its last turn being at `turn`, sends again.
+
+    Turns are multiples of the interval: streams of one pace go on at the same moments, and so send the same
+    bytes. One that sends out of turn, after a quiet time, waits for the second turn from then, since the
+    first may come too soon.
+    """
+    if now - turn < _LATE * interval:
+        return turn + interval
+    return (now // interval + 2) * interval
 
 
 class _Enough(Exception):
@@ -233,8 +247,7 @@ class Stream:
             await self._heartbeat()
         elif frame := feed.frame_after(point.position, self._query.delivery):
             if self._query.delivery is not Delivery.EVERY_CHANGE:
-                # All streams of one pace go on at the same moments, and so send the same bytes.
-                self._rest_until = now - now % self._query.min_interval + self._query.min_interval
+                self._rest_until = _next_turn(now, self._rest_until, self._query.min_interval)
             await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
 
     async def _idle(self, feed: Feed) -> None:
