@@ -214,8 +214,9 @@ async def _serve(config: ServerConfig) -> None:
 
 
 def _start_demo(address: str) -> threading.Event:
-    from jobstatus_grpc.demo import run_demo
+    from jobstatus_grpc.demo import lines_to_try, run_demo
 
+    print("try:", *lines_to_try(address), sep="\n  ", flush=True)  # noqa: T201
     stop = threading.Event()
     threading.Thread(target=run_demo, args=(address, stop), name="jobstatus-demo", daemon=True).start()
     return stop

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from moments import wait_until
+
 COMMAND = str(Path(sys.executable).with_name("jobstatus"))
 PATIENCE = 60
 """Seconds after which a process is taken for stuck."""
@@ -81,7 +85,7 @@ class ServerProcess:
         self.kill()
 
     def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and return when it is ready."""
         self.process = subprocess.Popen(
             [COMMAND, "serve", "--listen", self.address, *self._arguments],
             stdin=subprocess.DEVNULL,
@@ -92,6 +96,14 @@ class ServerProcess:
         line = first_line(self.process.stdout)
         assert line.startswith("listening on "), line
         self.address = line.removeprefix("listening on ")
+        with grpc.insecure_channel(self.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            wait_until(lambda: self._is_ready(health), "the server is ready")
+
+    @staticmethod
+    def _is_ready(health: health_pb2_grpc.HealthStub) -> bool:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def terminate(self) -> int:
         """Ask it to stop; return its exit status."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from moments import wait_until
 from postgres import PostgresServer
-from processes import ServerProcess, run_command
+from processes import COMMAND, ServerProcess, environment, first_line, run_command
 
 from jobstatus import v1 as pb
 from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
@@ -180,11 +181,22 @@ def test_an_outage_of_the_database_is_told_as_not_ready_and_never_as_not_alive(
     assert alive == [SERVING]
 
 
+@contextmanager
+def listening(database_url: str) -> Iterator[str]:
+    """Start a server, whose database may not be there; yield its address."""
+    command = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--database-url", database_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment()) as process:
+        try:
+            yield first_line(process.stdout).removeprefix("listening on ")
+        finally:
+            process.kill()
+
+
 def test_a_server_comes_up_before_its_database_and_answers_meanwhile_that_it_does_not(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
     postgres_server.stop()
-    with ServerProcess(postgres_url) as server, grpc.insecure_channel(server.address) as channel:
+    with listening(postgres_url) as address, grpc.insecure_channel(address) as channel:
         assert readiness(channel) == {NOT_SERVING}
         assert check_health(channel, LIVENESS) == SERVING
         for method in METHODS:

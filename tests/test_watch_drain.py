@@ -57,7 +57,6 @@ def test_a_server_that_is_told_to_stop_sends_every_watcher_elsewhere(database_ur
         assert not listens(server)
         # What was in hand when it stopped goes on at the next server.
         server.start()
-        assert client.get("busy").job.revision == result.revision
         folded = streams[0].folded
         with RawStream(server.address, "busy", folded, resume_token=folded.token, **SECOND) as stream:
             while folded.revision < result.revision:

@@ -40,7 +40,7 @@ class Watcher:
         )
         self._news = threading.Condition()
         self._ended = False
-        self._failure: Exception | AssertionError | None = None
+        self._failure: JobStatusRpcError | AssertionError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"watcher of {job_id}")
 
@@ -86,6 +86,13 @@ class Watcher:
         self.wait_for(lambda folded: any(map(wanted, folded.heartbeats[seen:])), "the heartbeat")
         with self._news:
             return next(filter(wanted, self.folded.heartbeats[seen:]))
+
+    def wait_for_failure(self, seconds: float = _PATIENCE) -> JobStatusRpcError:
+        """Return what the watch fails with, which then is no failure of the test."""
+        self._thread.join(timeout=seconds)
+        failure, self._failure = self._failure, None
+        assert isinstance(failure, JobStatusRpcError), f"not within {seconds} s: a failure; but {failure!r}"
+        return failure
 
     def _run(self) -> None:
         try:

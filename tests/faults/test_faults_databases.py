@@ -1,0 +1,134 @@
+"""Databases that go away while they are watched: no stream ends, nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+
+import grpc
+from folded import Frame
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from moments import wait_until
+from postgres import PostgresServer
+from processes import ServerProcess
+from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
+from sqlalchemy import make_url
+from watching import RawStream, Watcher
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.client import JobStatusClient
+
+SECOND = {"heartbeat_interval": {"seconds": 1}}
+HELD = 10.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def lag(frame: Frame) -> float:
+    return frame.heartbeat.lag.ToMicroseconds() / 1e6 if frame.HasField("heartbeat") else -1.0
+
+
+def test_a_stream_outlives_a_crash_of_the_database(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    with (
+        ServerProcess(postgres_url) as server,
+        JobStatusClient(server.address) as client,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+
+        def answers(expected: int, service: str = "") -> bool:
+            request = health_pb2.HealthCheckRequest(service=service)
+            return bool(health.Check(request, timeout=10).status == expected)
+
+        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(10)))
+        assert answers(SERVING)
+        with RawStream(server.address, "j", **SECOND) as stream:
+            stream.read_kind("heartbeat")
+            postgres_server.stop("immediate")
+            try:
+                first = stream.read_until(lambda frame: lag(frame) > 1.2)
+                second = stream.read_until(lambda frame: lag(frame) > 2.5)
+                assert lag(second) > lag(first)
+                wait_until(lambda: answers(NOT_SERVING), "the server is not ready")
+                assert answers(NOT_SERVING, "jobstatus.v1.JobStatusService")
+                assert answers(SERVING, "liveness")
+                # In step with the clock: heartbeats neither stop nor hurry while the database is away.
+                beats = [stream.read_kind("heartbeat").heartbeat.server_time for _ in range(3)]
+                span = beats[-1].ToMicroseconds() - beats[0].ToMicroseconds()
+                assert 1.7e6 < span < 4e6
+            finally:
+                postgres_server.start()
+            wait_until(lambda: answers(SERVING), "the server is ready again")
+            for state in (STAGED, SUCCEEDED):
+                result = client.report_granules("j", granules(state, *names(10)))
+            stream.read_until(lambda frame: frame.revision == result.revision, 10)
+            stream.read_until(lambda frame: 0 <= lag(frame) < 2)
+            folded = stream.folded
+        assert folded.revisions == list(range(12, result.revision + 1))
+        assert (len(folded.snapshots), folded.resets) == (1, [])
+        assert folded.granules == read_table(client, "j")
+
+
+def test_streams_begun_around_a_crash_of_the_database_bring_everything_once(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    with (
+        ServerProcess(postgres_url) as server,
+        JobStatusClient(server.address, connect_timeout=60) as client,
+    ):
+        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(300)))
+        reports = [granules(state, name) for state in (STAGED, SUCCEEDED) for name in names(300)]
+        with (
+            Writer(server.address, "j", reports, connect_timeout=60) as writer,
+            Watcher(server.address, "j") as watcher,
+        ):
+            for crash in range(1, 3):
+                watcher.wait_for(lambda folded: folded.revision > 301 + 150 * crash, "some way")
+                postgres_server.stop("immediate")
+                postgres_server.start()
+            writer.join()
+            watcher.wait_for_revision(client.get("j", view=pb.JOB_VIEW_BASIC).job.revision)
+            folded = watcher.folded
+        assert (folded.succeeded(), folded.resets) == (300, [])
+        assert folded.revisions == list(range(folded.snapshots[0] + 1, folded.revision + 1))
+        assert folded.granules == read_table(client, "j")
+        # A crash of the database is no reason to break a stream.
+        assert not watcher.breaks
+
+
+def test_a_locked_file_refuses_reports_and_loses_none_that_was_taken(sqlite_url: str) -> None:
+    with ServerProcess(sqlite_url) as server, JobStatusClient(server.address) as client:
+        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(500)))
+        reports = [granules(state, name) for state in (STAGED, SUCCEEDED) for name in names(500)]
+        file = make_url(sqlite_url).database or ""
+        with (
+            Writer(server.address, "j", reports, connect_timeout=0.5) as writer,
+            Watcher(server.address, "j") as watcher,
+            closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as other,
+        ):
+            watcher.wait_for(lambda folded: len(folded.revisions) > 50, "some changes")
+            other.execute("BEGIN EXCLUSIVE")
+            released = time.monotonic() + HELD
+            held = len(writer.acknowledged)
+            wait_until(lambda: len(writer.refused) > 1, "reports are refused")
+            while time.monotonic() < released:
+                watcher.wait_for_heartbeat()
+            # The one that was on its way may have been answered late.
+            assert len(writer.acknowledged) <= held + 1
+            other.execute("ROLLBACK")
+            writer.join()
+            watcher.wait_for_revision(client.get("j", view=pb.JOB_VIEW_BASIC).job.revision)
+            folded = watcher.folded
+            assert not watcher.breaks
+        assert {(error.code, error.reason) for error in writer.refused} == {
+            (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        }
+        assert folded.revisions == list(range(folded.snapshots[0] + 1, folded.revision + 1))
+        assert (len(folded.snapshots), folded.resets) == (1, [])
+        table = read_table(client, "j")
+        assert folded.granules == table
+        for reported in writer.acknowledged:
+            assert table["c", reported.granule_id].state >= reported.state  # type: ignore[index]
