@@ -116,6 +116,11 @@ def reason_of(error: BaseException) -> str:
     return error.reason if isinstance(error, JobStatusRpcError) else ""
 
 
+def open_channel(target: str) -> grpc.Channel:
+    """Return a channel to a server with the options that long watches need."""
+    return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
 class JobStatusClient:
     """Calls the service. Use it as a context manager, from any number of threads.
 
@@ -137,7 +142,7 @@ class JobStatusClient:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._closed = threading.Event()
-        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._channel = open_channel(target)
         self._status = pb.JobStatusServiceStub(self._channel)
         self._reports = pb.JobReportServiceStub(self._channel)
 

@@ -203,6 +203,33 @@ def watch(
 
 
 @app.command()
+def verify(
+    job_id: JobId,
+    watchers: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="How many watch, beside one that reads by pages.")
+    ] = 4,
+    seconds: Annotated[
+        float,
+        typer.Option("--for", min=0.0, metavar="SECONDS", help="For how long, if the job does not end."),
+    ] = 30.0,
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Prove on a live job that no watcher misses anything: several watch it, drop their streams, and resume.
+
+    The exit status is 0 if everything that was checked held, and 1 if something was broken.
+    """
+
+    def task() -> int:
+        from jobstatus_grpc.cli.verifying import verify_job
+
+        return verify_job(server, project_id, job_id, watchers, seconds, as_json)
+
+    return task
+
+
+@app.command()
 def report(
     file: Source,
     as_json: AsJson = False,
