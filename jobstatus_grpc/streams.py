@@ -266,7 +266,7 @@ class Stream:
                 if done:
                     return task.result()
                 await self._end_if_due()
-                # What a token stands for is not known before the store has confirmed it: no frame can tell it.
+                # What a token stands for is unknown until the store has confirmed it: no frame can tell it.
                 told = self._sent or self._point is None
                 if told and self._loop.time() >= self._heartbeat_due:
                     await self._heartbeat()
