@@ -21,6 +21,12 @@ _BOOLEANS: Final = {
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _MAX_PORT: Final = 65_535
 _MAX_THREADS: Final = 256
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhd]?)")
+_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# What is younger may still be needed to end what has begun: a report whose commit is in doubt looks for its
+# changes, and a slow watcher takes its snapshot before it goes on with the changes after it.
+_LEAST_AGE: Final = 60.0
+_GREATEST_AGE: Final = 36_500 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,10 @@ class ServerConfig:
         write_threads: how many writes of the database go on at once.
         poll_interval: how often the database is asked for news, in seconds.
         max_waiting_reports: how many reports of one job may wait for their turn, in this process.
+        change_retention: for how long the changes of jobs are kept, in seconds; 0 is for ever. A watch that
+            was left for longer goes on with a new snapshot. A week is longer than a long weekend.
+        job_retention: for how long jobs are kept that have ended, from their last report on, in seconds; 0 is
+            for ever, which is the default: a job is deleted because somebody asked for it.
         log_level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto`: console on a terminal, else JSON.
     """
@@ -51,6 +61,8 @@ class ServerConfig:
     write_threads: int = 4
     poll_interval: float = 1.0
     max_waiting_reports: int = 1000
+    change_retention: float = 7 * 86400.0
+    job_retention: float = 0.0
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -176,6 +188,25 @@ def _seconds(*, zero: bool) -> Callable[[str], float]:
     return read
 
 
+def age(text: str) -> float:
+    """Return how many seconds a duration like `90s`, `15m`, `36h` or `30d` is.
+
+    Raises:
+        ValueError: it is none, or less than a minute, or more than a hundred years.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration like 90s, 15m, 36h or 30d")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not _LEAST_AGE <= seconds <= _GREATEST_AGE:
+        raise ValueError(f"{text!r} is not from 60s to 36500d")
+    return seconds
+
+
+def _retention(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0(\.0*)?[smhd]?", text) else age(text)
+
+
 def _count(most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
@@ -204,6 +235,8 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "write_threads": _count(_MAX_THREADS),
     "poll_interval": _seconds(zero=False),
     "max_waiting_reports": _count(1_000_000),
+    "change_retention": _retention,
+    "job_retention": _retention,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("auto", "json", "console"),
 }

@@ -21,6 +21,7 @@ JobStatusError
 ├── ConfigInvalid            the operator's to mend; names every fault
 ├── ListenFailed             the operator's to mend
 └── HistoryChanged           the watch answers it with a reset; never reaches a caller
+    └── HistoryPruned        it was the history, and is no longer kept
 
 `reason` is the machine-readable half, `metadata` the variable words of the message. What a caller gets for
 each stands in one table, in `status.py`.
@@ -253,5 +254,14 @@ class HistoryChanged(JobStatusError):
 
     reason = "HISTORY_CHANGED"
 
+    def __init__(self, message: str = "the position is not in the job's history") -> None:
+        super().__init__(message)
+
+
+class HistoryPruned(HistoryChanged):
+    """The position held lies before the part of the history that is still kept."""
+
+    reason = "HISTORY_PRUNED"
+
     def __init__(self) -> None:
-        super().__init__("the position is not in the job's history")
+        super().__init__("the changes after the position are no longer kept")

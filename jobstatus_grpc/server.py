@@ -25,6 +25,7 @@ from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
 from jobstatus_grpc.health import Health
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
+from jobstatus_grpc.retention import Retention
 from jobstatus_grpc.servicer import JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
@@ -40,7 +41,6 @@ _REPORT_SERVICE: Final = job_report_service_pb2.DESCRIPTOR.services_by_name["Job
 _TAIL_THREADS: Final = 2
 _SNAPSHOT_THREADS: Final = 2
 _PREPARE_INTERVAL: Final = 1.0
-_PURGE_INTERVAL: Final = 5.0
 # A thread that encodes gives the event loop its turn this often, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 
@@ -71,8 +71,8 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self.address = ""
-        # As many connections as threads: nobody waits for one.
-        reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS
+        # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
+        reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS + 2
         self._store = open_store(config.database_url, reading, config.write_threads + 1)
         self._pools = {
             name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
@@ -82,6 +82,7 @@ class Server:
                 ("tail", _TAIL_THREADS),
                 ("snapshot", _SNAPSHOT_THREADS),
                 ("probe", 1),
+                ("retention", 1),
             )
         }
         self._hub = WatchHub(
@@ -95,6 +96,9 @@ class Server:
         )
         self._health = Health(
             self._store, self._pools["probe"], (_STATUS_SERVICE, _REPORT_SERVICE), config.poll_interval
+        )
+        self._retention = Retention(
+            self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
         self._grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,7 +120,7 @@ class Server:
         self.address = f"{host}:{port}"
 
     async def run(self) -> None:
-        """Prepare the store, then keep watches, health and deleted jobs going until cancelled.
+        """Prepare the store, then keep watches, health and retention going until cancelled.
 
         Raises:
             SchemaMismatch: this program cannot work with the database's schema.
@@ -125,7 +129,7 @@ class Server:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hub.run())
             group.create_task(self._health.run())
-            group.create_task(self._purge())
+            group.create_task(self._retention.run())
 
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
@@ -168,15 +172,6 @@ class Server:
             except StoreUnavailable:
                 _log.warning("waiting for the database")
                 await asyncio.sleep(_PREPARE_INTERVAL)
-
-    async def _purge(self) -> None:
-        """Remove the rows of deleted jobs, bit by bit."""
-        loop = asyncio.get_running_loop()
-        while True:
-            with suppress(StoreUnavailable):
-                while await loop.run_in_executor(self._pools["probe"], self._store.purge):
-                    pass
-            await asyncio.sleep(_PURGE_INTERVAL)
 
 
 def serve(config: ServerConfig) -> None:

@@ -39,6 +39,8 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "JOBSTATUS_WRITE_THREADS": "2",
         "JOBSTATUS_POLL_INTERVAL": "1e-1",
         "JOBSTATUS_MAX_WAITING_REPORTS": "3",
+        "JOBSTATUS_CHANGE_RETENTION": "36h",
+        "JOBSTATUS_JOB_RETENTION": " 30d ",
         "JOBSTATUS_LOG_LEVEL": "DEBUG",
         "JOBSTATUS_LOG_FORMAT": " json ",
     }
@@ -52,6 +54,8 @@ def test_every_setting_is_read_from_the_environment() -> None:
         write_threads=2,
         poll_interval=0.1,
         max_waiting_reports=3,
+        change_retention=129_600.0,
+        job_retention=2_592_000.0,
         log_level="debug",
         log_format="json",
     )
@@ -120,6 +124,26 @@ def test_bad_seconds_are_a_fault(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", ["max_stream_age", "poll_interval"])
 def test_no_seconds_at_all_are_a_fault_where_something_would_spin(name: str) -> None:
     assert faults({}, **{name: 0}) == {name: "'0' is not a number of seconds above 0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("90", 90), ("15m", 900), ("1.5h", 5400), ("36500d", 3_153_600_000), ("0", 0), ("0d", 0)],
+)
+def test_a_time_to_keep_things_is_a_duration_or_for_ever(text: str, seconds: float) -> None:
+    config = ServerConfig.from_environment({}, change_retention=text, job_retention=text)
+    assert (config.change_retention, config.job_retention) == (seconds, seconds)
+
+
+def test_changes_are_kept_for_a_week_and_jobs_for_ever_unless_said_otherwise() -> None:
+    assert (ServerConfig().change_retention, ServerConfig().job_retention) == (7 * 24 * 3600, 0)
+
+
+@pytest.mark.parametrize("text", ["x", "-1d", "1 d", "1w", "d", "1d2h", "1e9", "59s", "0.5m", "36501d", "٣d"])
+def test_a_bad_time_to_keep_things_is_a_fault(text: str) -> None:
+    found = faults({}, change_retention=text, job_retention=text)
+    assert list(found) == ["change_retention", "job_retention"]
+    assert repr(text) in found["job_retention"]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "257", "٣"])

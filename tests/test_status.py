@@ -180,6 +180,7 @@ def test_every_error_that_may_reach_a_caller_is_tried_above() -> None:
     never_reach_a_caller = {
         errors.ConfigInvalid,
         errors.HistoryChanged,
+        errors.HistoryPruned,
         errors.ListenFailed,
         errors.SchemaMismatch,
     }
@@ -219,6 +220,7 @@ def test_an_error_that_is_not_the_callers_business_is_internal_in_fixed_words() 
     for error in (
         errors.SchemaMismatch(SECRET, {"url": SECRET}),
         errors.HistoryChanged(),
+        errors.HistoryPruned(),
         JobStatusError(SECRET),
         errors.ConfigInvalid([Violation("database_url", SECRET)]),
     ):

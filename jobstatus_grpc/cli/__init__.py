@@ -128,6 +128,32 @@ def upgrade(
     return task
 
 
+@db.command()
+def prune(
+    database_url: Annotated[
+        str,
+        typer.Option(envvar="JOBSTATUS_DATABASE_URL", metavar="URL", help="sqlite:///FILE or postgresql://…"),
+    ],
+    changes_older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Remove changes that are older: 90s, 15m, 36h, 7d.")
+    ] = "",
+    jobs_older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Delete jobs that ended, and were last reported, longer ago.")
+    ] = "",
+) -> Task:
+    """Remove old changes and long ended jobs, once. Servers may go on meanwhile.
+
+    A watch that is resumed from before what is left gets a new snapshot. A job's latest change stays.
+    """
+
+    def task() -> int:
+        from jobstatus_grpc.cli.database import prune_database
+
+        return prune_database(database_url, changes_older_than, jobs_older_than)
+
+    return task
+
+
 @app.command()
 def get(
     job_id: JobId,

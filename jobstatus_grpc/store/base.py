@@ -175,6 +175,18 @@ class ReportResult(NamedTuple):
     stale: int
 
 
+class Pruned(NamedTuple):
+    """What one step of a walk over all jobs, in the order of their `job_pk`, has removed.
+
+    Attributes:
+        removed: how many changes, or jobs.
+        next_after: where the next step goes on; `None` if every job has been looked at.
+    """
+
+    removed: int
+    next_after: int | None
+
+
 class News(NamedTuple):
     """Which jobs may have changed: a hint, never the truth.
 
@@ -279,6 +291,38 @@ class JobStore(abc.ABC):
         """Remove one batch of rows of deleted jobs; return whether there may be more."""
 
     @abc.abstractmethod
+    def read_clock(self) -> int:
+        """Return the time, by the clock that times changes and reports."""
+
+    @abc.abstractmethod
+    def prune_changes(self, before: int, after: int = 0, limit: int = 1000) -> Pruned:
+        """Remove changes made before a moment from one job's history, the oldest first.
+
+        The latest change of a job stays whatever its age, so its head can always be resumed from. Looks at
+        a bounded number of jobs, so a step may remove nothing though later ones will. Any number of
+        processes may prune at once, and while jobs are reported and read.
+
+        Args:
+            before: the moment; compare `read_clock`. At least a minute ago outside of tests: a report whose
+                commit is in doubt looks for its changes.
+            after: the `next_after` of the step before; 0 for the first jobs.
+            limit: how many changes at most; positive.
+        """
+
+    @abc.abstractmethod
+    def prune_jobs(self, before: int, after: int = 0, limit: int = 100) -> Pruned:
+        """Delete root jobs that have ended, and were last reported before a moment, as `delete_job` does.
+
+        A job that is being reported while this runs is left for another time. Looks at a bounded number of
+        jobs, so a step may delete none though later ones will.
+
+        Args:
+            before: the moment; compare `read_clock`.
+            after: the `next_after` of the step before; 0 for the first jobs.
+            limit: how many jobs at most; positive.
+        """
+
+    @abc.abstractmethod
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         """Return a job.
 
@@ -313,7 +357,8 @@ class JobStore(abc.ABC):
         the job has been deleted.
 
         Raises:
-            HistoryChanged: `position` is not in the job's history, or no longer.
+            HistoryPruned: `position` lies before the part of the job's history that is still kept.
+            HistoryChanged: `position` is not in the job's history.
         """
 
     @abc.abstractmethod

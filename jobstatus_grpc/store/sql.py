@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import abc
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, tuple_
 
-from jobstatus_grpc.errors import HistoryChanged, JobNotFound, StoreUnavailable
+from jobstatus_grpc.errors import HistoryChanged, HistoryPruned, JobNotFound, StoreUnavailable
 from jobstatus_grpc.model import (
     MAX_FRAME_BYTES,
     Change,
@@ -24,7 +23,7 @@ from jobstatus_grpc.model import (
     granule_bytes,
     job_bytes,
 )
-from jobstatus_grpc.store import rows, schema
+from jobstatus_grpc.store import removal, rows, schema
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     GranuleQuery,
@@ -34,6 +33,7 @@ from jobstatus_grpc.store.base import (
     JobPage,
     JobQuery,
     JobStore,
+    Pruned,
     ReportResult,
     Snapshot,
     StoredJob,
@@ -61,7 +61,6 @@ _STEP_CHANGES: Final = 250
 _SNAPSHOT_ROWS: Final = 300
 # How many jobs a page of ListJobs looks at where filters match rarely.
 _EXAMINED_JOBS: Final = 10_000
-_PURGED_ROWS: Final = 5000
 # What a page or frame holds besides its items: tokens, totals, lengths.
 _ENVELOPE_BYTES: Final = 4096
 
@@ -156,11 +155,7 @@ class SqlJobStore(JobStore):
                     if stored is None:
                         raise JobNotFound(*key)
                     found = stored.job_pk
-                connection.execute(
-                    update(schema.job)
-                    .where(_JOB.job_pk == found, _JOB.delete_time.is_(None))
-                    .values(job_id=None, delete_time=time.time_ns() // 1000)
-                )
+                removal.mark_deleted(connection, [found])
             return found
 
         job_pk = self._retry(run, deadline)
@@ -168,26 +163,33 @@ class SqlJobStore(JobStore):
         return job_pk
 
     def purge(self) -> bool:
-        def run(end: float) -> bool:
-            with self.write(end) as connection:
-                job_pk = connection.scalar(
-                    select(_JOB.job_pk).where(_JOB.delete_time.is_not(None)).order_by(_JOB.job_pk).limit(1)
-                )
-                if job_pk is None:
-                    return False
-                granules = _purge_batch(
-                    connection, delete(schema.granule).where(_GRANULE.job_pk == job_pk), _GRANULE_KEY
-                )
-                changes = _purge_batch(
-                    connection,
-                    delete(schema.change).where(_CHANGE.job_pk == job_pk),
-                    tuple_(_CHANGE.revision),
-                )
-                if not granules and not changes:
-                    connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))
-            return True
+        return self._writing(removal.purge)
 
-        return self._retry(run, None)
+    def read_clock(self) -> int:
+        return self._reading(lambda connection: self.read_granules(connection, 0, ())[0], None)
+
+    def prune_changes(self, before: int, after: int = 0, limit: int = 1000) -> Pruned:
+        found, last = self._reading(
+            lambda connection: removal.find_jobs(connection, after, removal.has_changes_before(before), 1),
+            None,
+        )
+        if not found:
+            return Pruned(0, last)
+        job_pk = found[0]
+        removed = self._writing(lambda connection: removal.prune_changes(connection, job_pk, before, limit))
+        # Where the limit has cut, the next step looks at the same job again.
+        return Pruned(removed, job_pk - 1 if removed == limit else job_pk)
+
+    def prune_jobs(self, before: int, after: int = 0, limit: int = 100) -> Pruned:
+        found, last = self._reading(
+            lambda connection: removal.find_jobs(connection, after, removal.ended_before(before), limit), None
+        )
+        if not found:
+            return Pruned(0, last)
+        removed = self._writing(lambda connection: removal.prune_jobs(connection, found, before))
+        for job_pk in found:
+            self.announce(job_pk)
+        return Pruned(removed, last)
 
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         return self._reading(lambda connection: _find_job(connection, key), deadline)
@@ -303,6 +305,13 @@ class SqlJobStore(JobStore):
 
         return self._retry(run, deadline)
 
+    def _writing(self, work: Callable[[Connection], T]) -> T:
+        def run(end: float) -> T:
+            with self.write(end) as connection:
+                return work(connection)
+
+        return self._retry(run, None)
+
     def _retry(self, work: Callable[[float], T], deadline: float | None) -> T:
         # Nothing can be asked of a database that is not known to have the schema.
         if self._identity is None:
@@ -366,7 +375,7 @@ def _read_change_steps(
         ).all()
         read = [rows.change_from_row(row, stored) for row in found]
         if not changes and (not read or read[0].position != position):
-            raise HistoryChanged
+            raise _why_not_held(connection, stored.job_pk, position)
         changes += read
         size += sum(map(change_bytes, read))
         if len(read) < step:
@@ -375,15 +384,11 @@ def _read_change_steps(
     return changes
 
 
-def _purge_batch(connection: Connection, purging: Any, key: Any) -> int:
-    """Delete the first rows by `key` of those `purging` would delete; return how many."""
-    condition = purging.whereclause
-    bound = connection.execute(
-        select(*key.clauses).where(condition).order_by(*key.clauses).offset(_PURGED_ROWS).limit(1)
-    ).one_or_none()
-    if bound is not None:
-        purging = purging.where(key < tuple_(*bound))
-    return int(connection.execute(purging).rowcount)
+def _why_not_held(connection: Connection, job_pk: int, position: Position) -> HistoryChanged:
+    """Return what to say of a position that the log does not have."""
+    floor = connection.scalar(select(_JOB.change_floor).where(_JOB.job_pk == job_pk))
+    # What lies below the floor can be neither proved nor refuted any more.
+    return HistoryPruned() if 0 < position.revision < (floor or 0) else HistoryChanged()
 
 
 def _fitting(items: Sequence[T], size: Callable[[T], int], budget: int) -> int:
