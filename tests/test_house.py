@@ -20,7 +20,10 @@ _MAX_FUNCTION_LINES: Final = 45
 _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
 _PURE: Final = ("model", "errors", "merge", "tokens")
-_WATCHING: Final = ("feeds", "watch", "streams", "snapshots", "reads", "reports")
+_WATCHING: Final = (
+    *("coalescing", "deliveries", "feeds", "watch", "streams", "snapshots"),
+    *("reads", "reports", "retention"),
+)
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
 # Of the standard library only this is somebody's own.
 _RESTRICTED: Final = ("sqlite3",)
@@ -48,6 +51,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "telemetry": Rule(("errors",), ("structlog",)),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client": Rule(("errors",), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
+    "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     "server": Rule(
         (
@@ -58,7 +62,10 @@ _RULES: Final[Mapping[str, Rule]] = {
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
     "cli": Rule(
-        ("cli", "client", "config", "convert", "errors", "formats", "model", "server", "store"),
+        (
+            *("cli", "client", "config", "convert", "errors", "formats", "model", "retention", "server"),
+            *("store", "verify"),
+        ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
     ),
 }
@@ -69,7 +76,9 @@ _ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
     *("client", "config", "convert.requests", "convert.resources", "demo", "errors", "feeds"),
-    *("formats.orca", "health", "reads", "reports", "snapshots", "store", "store.base", "tokens", "watch"),
+    *("coalescing", "deliveries", "formats.orca", "health", "reads", "reports", "retention", "snapshots"),
+    *("store", "store.base", "tokens", "verify", "verify.checker", "verify.minutes", "verify.probe"),
+    *("verify.record", "verify.stream", "watch"),
 )
 
 
