@@ -8,20 +8,26 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
+from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 import grpc
 from google.protobuf import duration_pb2
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.errors import Violation
+from jobstatus_grpc.client_errors import JobStatusRpcError as JobStatusRpcError
+from jobstatus_grpc.client_errors import reason_of as reason_of
 
 DEFAULT_HEARTBEAT_INTERVAL: Final = 15.0
 
+Until = Literal["terminal", "any_failure"] | float
+"""What to wait for: the job's end, a failure, or a share of its granules, above 0 and up to 1."""
+
+_BATCH_JOBS: Final = 500
+# How long one call waits, in seconds: shorter than what stands between takes a silent call for dead.
+_WAIT_ROUND: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 
@@ -37,83 +43,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
-# What a broken connection is called when it is not called UNAVAILABLE.
-_TRANSPORT_WORDS: Final = ("rst_stream", "stream removed", "goaway", "connection reset", "socket closed")
-
 _Frames = Generator[pb.WatchJobResponse, None, None]
-
-
-class JobStatusRpcError(Exception):
-    """The service, or the way to it, answered a call with an error.
-
-    Attributes:
-        code: the gRPC code.
-        reason: UPPER_SNAKE, stable, for programs; empty if the answer is not the service's own.
-        message: for people.
-        metadata: the variable words of the message, by name.
-        violations: every fault of the request, where it was the request's.
-        request_id: names the call in the server's log; may be empty.
-        retry_delay: seconds after which to try again; `None` if the server did not say.
-    """
-
-    def __init__(
-        self,
-        code: grpc.StatusCode,
-        message: str,
-        reason: str = "",
-        *,
-        metadata: Mapping[str, str] | None = None,
-        violations: tuple[Violation, ...] = (),
-        request_id: str = "",
-        retry_delay: float | None = None,
-    ) -> None:
-        super().__init__(f"{reason or code.name}: {message}")
-        self.code = code
-        self.reason = reason
-        self.message = message
-        self.metadata: Mapping[str, str] = metadata or {}
-        self.violations = violations
-        self.request_id = request_id
-        self.retry_delay = retry_delay
-
-    @classmethod
-    def of(cls, error: grpc.RpcError) -> Self:
-        """Return what `error`, raised by a call of gRPC's own, says."""
-        call = cast(grpc.Call, error)
-        found: dict[str, Any] = {}
-        reason = ""
-        for detail in _details(call):
-            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-                info = error_details_pb2.ErrorInfo.FromString(detail.value)
-                reason, found["metadata"] = info.reason, dict(info.metadata)
-            elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-                faults = error_details_pb2.BadRequest.FromString(detail.value).field_violations
-                found["violations"] = tuple(Violation(f.field, f.description, f.reason) for f in faults)
-            elif detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
-                found["request_id"] = error_details_pb2.RequestInfo.FromString(detail.value).request_id
-            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-                delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
-                found["retry_delay"] = delay.ToTimedelta().total_seconds()
-        return cls(call.code(), call.details() or "", reason, **found)
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same call may succeed later."""
-        # CANCELLED, unasked, is what a server says that has more calls waiting than it takes.
-        if self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return True
-        if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return self.retry_delay is not None
-        if self.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and not self.reason:
-            return any(word in self.message.lower() for word in _TRANSPORT_WORDS)
-        return False
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the service's reason in `error`; empty if it has none."""
-    if isinstance(error, grpc.RpcError):
-        error = JobStatusRpcError.of(error)
-    return error.reason if isinstance(error, JobStatusRpcError) else ""
 
 
 def open_channel(target: str) -> grpc.Channel:
@@ -179,6 +109,26 @@ class JobStatusClient:
         )
         return cast(pb.GetJobStatusResponse, self._call(self._status.GetJobStatus, request))
 
+    def get_many(self, job_ids: Iterable[str]) -> Iterator[tuple[str, pb.Job | JobStatusRpcError]]:
+        """Yield any number of jobs with their totals, or why one is not there, in the order of their ids.
+
+        The jobs of one call, 500 at most, are of one moment.
+        """
+        rest = iter(job_ids)
+        waiting = [*islice(rest, _BATCH_JOBS)]
+        while waiting:
+            request = pb.BatchGetJobStatusRequest(project_id=self.project_id, job_ids=waiting)
+            answer: pb.BatchGetJobStatusResponse = self._call(self._status.BatchGetJobStatus, request)
+            taken = 0
+            for job_id, result in zip(waiting, answer.results, strict=True):
+                failure = JobStatusRpcError.of_status(result.status) if result.HasField("status") else None
+                # What no longer fits is asked for again; the first always fits.
+                if failure is not None and failure.reason == "RESPONSE_FULL" and taken:
+                    break
+                yield job_id, failure or result.job
+                taken += 1
+            waiting = [*waiting[taken:], *islice(rest, taken)]
+
     def granules(
         self, job_id: str, states: Iterable[pb.GranuleState] = (), *, page_size: int = 0
     ) -> Iterator[pb.Granule]:
@@ -225,6 +175,51 @@ class JobStatusClient:
         """Delete a job with its granules and its history."""
         request = pb.DeleteJobRequest(project_id=self.project_id, job_id=job_id)
         self._call(self._reports.DeleteJob, request)
+
+    def wait(
+        self,
+        job_id: str,
+        until: Until = "terminal",
+        *,
+        timeout: float | None = None,
+        wait_for_job: bool = False,
+    ) -> pb.WaitJobResponse:
+        """Return the job when it has ended, or what is waited for holds, or the time is over.
+
+        The answer's `done` tells which. Outages are sat out once the service has answered.
+
+        Args:
+            job_id: the job.
+            until: what to wait for; whatever it is, the job's end ends the waiting too.
+            timeout: for how many seconds, over any number of calls; `None` for ever.
+            wait_for_job: wait for a job that nobody has reported yet, instead of raising NOT_FOUND at once.
+        """
+        start = time.monotonic()
+        end = math.inf if timeout is None else start + timeout
+        request = pb.WaitJobRequest(project_id=self.project_id, job_id=job_id, wait_for_job=wait_for_job)
+        if isinstance(until, str):
+            setattr(request, until, True)
+        else:
+            request.done_share = until
+
+        def ask() -> Any:
+            left = min(max(0.0, end - time.monotonic()), _WAIT_ROUND)
+            request.timeout.CopyFrom(_duration(left))
+            return self._invoke(self._status.WaitJob, request, timeout=left + self._timeout)
+
+        give_up = start + self._connect_timeout
+        while True:
+            try:
+                answer = cast(pb.WaitJobResponse, self._retried(ask, give_up))
+            except JobStatusRpcError as error:
+                waits = request.wait_for_job and error.code is grpc.StatusCode.NOT_FOUND
+                if not waits or time.monotonic() >= end:
+                    raise
+            else:
+                if answer.done or time.monotonic() >= end:
+                    return answer
+                request.wait_for_job = False
+            give_up = end + self._connect_timeout
 
     def watch(
         self,
@@ -291,10 +286,13 @@ class JobStatusClient:
     def _call(self, method: Callable[..., Any], request: object) -> Any:
         """Call until there is an answer, or an error that stays."""
         give_up = time.monotonic() + self._connect_timeout
+        return self._retried(lambda: self._invoke(method, request, timeout=self._timeout), give_up)
+
+    def _retried(self, call: Callable[[], Any], give_up: float) -> Any:
         failures = 0
         while True:
             try:
-                return self._invoke(method, request, timeout=self._timeout)
+                return call()
             except grpc.RpcError as error:
                 failure = JobStatusRpcError.of(error)
             pause = _pause(failures, failure)
@@ -421,15 +419,6 @@ def _pause(failures: int, failure: JobStatusRpcError) -> float:
         # Never sooner than told; a little later, so that all who were told the same do not come at once.
         pause = max(pause, failure.retry_delay * random.uniform(1.0, 1.25))
     return pause
-
-
-def _details(call: grpc.Call) -> Iterable[Any]:
-    """Return the details of an error as the messages they were packed in; none if they cannot be read."""
-    for key, value in call.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            with suppress(DecodeError):
-                return list(status_pb2.Status.FromString(cast(bytes, value)).details)
-    return ()
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

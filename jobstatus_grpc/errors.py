@@ -9,6 +9,7 @@ JobStatusError
 │   └── JobDeleted           it was there, and is no more
 ├── ResourceExhausted
 │   ├── TooManyReports
+│   ├── ResponseFull         some of what was asked for has to be asked for again
 │   └── StoreFull
 ├── Unavailable              trying again helps
 │   ├── StoreUnavailable
@@ -141,6 +142,15 @@ class TooManyReports(ResourceExhausted):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} reports of this job are waiting already", {"limit": str(limit)})
+
+
+class ResponseFull(ResourceExhausted):
+    """The response has no room for this one; asked for again, it is among the first."""
+
+    reason = "RESPONSE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("the response is full: ask for this one again")
 
 
 class StoreFull(ResourceExhausted):

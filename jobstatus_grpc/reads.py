@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
 from jobstatus_grpc.model import JobKey
-from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, JobStore
+from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, JobStore, StoredJob
 
 T = TypeVar("T")
 
@@ -32,6 +32,15 @@ class StatusReader:
     async def read_job(self, key: JobKey, deadline: float | None, answer: Callable[[JobPage], T]) -> T:
         """Answer a job, as a page without granules."""
         return await self._run(lambda: answer(JobPage(self._store.read_job(key, deadline), (), False)))
+
+    async def read_jobs(
+        self,
+        keys: Sequence[JobKey],
+        deadline: float | None,
+        answer: Callable[[Mapping[JobKey, StoredJob]], T],
+    ) -> T:
+        """Answer those of the jobs that exist."""
+        return await self._run(lambda: answer(self._store.read_jobs(keys, deadline)))
 
     async def read_page(
         self, key: JobKey, query: GranuleQuery, deadline: float | None, answer: Callable[[JobPage], T]

@@ -32,11 +32,12 @@ class ReportWriter:
         store: where reports go.
         executor: the threads that write.
         max_waiting: how many reports of one job may wait.
-        committed: called on the event loop with the `job_pk` after each commit that changed something.
+        committed: called on the event loop with the job's `job_pk` and ids after each commit that changed
+            something.
     """
 
     def __init__(
-        self, store: JobStore, executor: Executor, max_waiting: int, committed: Callable[[int], None]
+        self, store: JobStore, executor: Executor, max_waiting: int, committed: Callable[[int, JobKey], None]
     ) -> None:
         self._store = store
         self._executor = executor
@@ -59,13 +60,15 @@ class ReportWriter:
 
         def announce(result: ReportResult) -> None:
             if result.changed:
-                self._committed(result.job_pk)
+                self._committed(result.job_pk, report.key)
 
         return await self._in_turn(report.key, write, announce)
 
     async def delete_job(self, key: JobKey, deadline: float | None) -> int:
         """Delete a job. Raises what `JobStore.delete_job` raises, and TooManyReports."""
-        return await self._in_turn(key, lambda: self._store.delete_job(key, deadline), self._committed)
+        return await self._in_turn(
+            key, lambda: self._store.delete_job(key, deadline), lambda job_pk: self._committed(job_pk, key)
+        )
 
     async def _in_turn(self, key: JobKey, write: Callable[[], T], done: Callable[[T], None]) -> T:
         turn = self._turns.setdefault(key, _Turn())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,12 +11,17 @@ import grpc
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert import requests, resources
+from jobstatus_grpc.convert.batches import batch_get_job_status, batch_to_pb
+from jobstatus_grpc.convert.waits import wait_job
 from jobstatus_grpc.errors import PageTokenInvalid, ServerDraining, Violation
+from jobstatus_grpc.model import JobKey
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
-from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, ReportResult
+from jobstatus_grpc.status import request_id_of, to_status
+from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, ReportResult, StoredJob
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import GranulePagePoint, JobFilter, ResumePoint, Tokens
+from jobstatus_grpc.waits import Until, Wait, WaitQuery
 from jobstatus_grpc.watch import WatchHub
 
 # In quotes: generic only to type checkers.
@@ -28,7 +33,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
 
     Args:
         reader: answers from the store.
-        hub: serves the watches.
+        hub: serves the watches, and those who wait.
         tokens: returns what makes and reads tokens; raises StoreUnavailable before the store is known.
     """
 
@@ -85,6 +90,32 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             next_page = self._tokens().job_page_token(chosen, found.next_before)
         return pb.ListJobsResponse(jobs=map(resources.job_to_pb, found.jobs), next_page_token=next_page)
 
+    async def BatchGetJobStatus(  # noqa: N802
+        self, request: pb.BatchGetJobStatusRequest, context: _Context
+    ) -> pb.BatchGetJobStatusResponse:
+        asked = batch_get_job_status(request)
+        keys = [wanted for wanted in asked.wanted if isinstance(wanted, JobKey)]
+        told = partial(to_status, request_id=request_id_of(context))
+
+        def answer(found: Mapping[JobKey, StoredJob]) -> pb.BatchGetJobStatusResponse:
+            return batch_to_pb(asked, {key: stored.job for key, stored in found.items()}, told)
+
+        return await self._reader.read_jobs(keys, deadline(context), answer)
+
+    async def WaitJob(  # noqa: N802
+        self, request: pb.WaitJobRequest, context: _Context
+    ) -> pb.WaitJobResponse:
+        asked = wait_job(request)
+        until = Until(asked.any_failure, asked.done_share)
+        query = WaitQuery(asked.key, until, asked.timeout, asked.wait_for_job, deadline(context))
+        stored, done = await Wait(self._hub, self._reader, query).run()
+        point = ResumePoint(stored.job_pk, stored.position)
+        return pb.WaitJobResponse(
+            job=resources.job_to_pb(stored.job),
+            done=done,
+            resume_token=self._tokens().resume_token(asked.key, point),
+        )
+
     async def WatchJob(self, request: pb.WatchJobRequest, context: _Context) -> None:  # noqa: N802
         """Answer ready-made bytes: registered with a serializer that leaves them alone."""
         asked = requests.watch_job(request)
@@ -98,6 +129,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             point,
             asked.delivery,
             asked.min_interval,
+            asked.wait_for_job,
             asked.snapshot_only,
             asked.max_frames,
             asked.heartbeat_interval,

@@ -23,6 +23,7 @@ from jobstatus_grpc.errors import (
     JobStatusError,
     NotFound,
     NotServed,
+    ResponseFull,
     StoreFull,
     TooManyReports,
     Unavailable,
@@ -138,6 +139,7 @@ _TABLE: Final[dict[type, _Row]] = {
     InvalidRequest: _Row(grpc.StatusCode.INVALID_ARGUMENT, _bad_request),
     NotFound: _Row(grpc.StatusCode.NOT_FOUND, _resource),
     TooManyReports: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _quota),
+    ResponseFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
     StoreFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
     Unavailable: _Row(grpc.StatusCode.UNAVAILABLE, _retry),
     DeadlineExceeded: _Row(grpc.StatusCode.DEADLINE_EXCEEDED, _nothing),
@@ -204,6 +206,11 @@ def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
     ):
         return given
     return uuid.uuid4().hex
+
+
+def request_id_of(context: _Context) -> str:
+    """Return the request id that the interceptor has given a call."""
+    return next(str(value) for key, value in context.trailing_metadata() if key == REQUEST_ID_KEY)
 
 
 def _failing(error: Exception, request_id: str) -> _Handler:

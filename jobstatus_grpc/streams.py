@@ -36,6 +36,8 @@ _HEARTBEAT_JITTER: Final = 0.1
 _AGE_JITTER: Final = 0.1
 # By which part of its interval a paced stream may come late to its turn.
 _LATE: Final = 0.1
+# How long the first look for a job may take before the stream says that it is alive, in seconds.
+_FIRST_LOOK: Final = 0.25
 # How soon a stream that waits for the store notices that the server drains, in seconds.
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
@@ -52,6 +54,7 @@ class WatchQuery(NamedTuple):
         point: where to go on; `None` to start with a snapshot.
         delivery: how changes are delivered.
         min_interval: how long a paced delivery rests between two frames of changes, in seconds.
+        wait_for_job: whether to wait for a job that nobody has reported.
         snapshot_only: whether to end after the snapshot, or the changes up to now.
         max_frames: after how many frames to end; 0 for never.
         heartbeat_interval: how long the stream may be silent, in seconds.
@@ -61,6 +64,7 @@ class WatchQuery(NamedTuple):
     point: ResumePoint | None
     delivery: Delivery
     min_interval: float
+    wait_for_job: bool
     snapshot_only: bool
     max_frames: int
     heartbeat_interval: float
@@ -128,6 +132,8 @@ class Stream:
     async def _run_history(self) -> None:
         """Send one history of the job: from a snapshot or a position to the end."""
         if self._point is None:
+            if self._query.wait_for_job and self._stored is None:
+                await self._await_job()
             point = await self._send_snapshot()
         else:
             point = self._point
@@ -136,6 +142,15 @@ class Stream:
                 await self._heartbeat()
         if not self._query.snapshot_only:
             await self._follow()
+
+    async def _await_job(self) -> None:
+        """Wait until the job is there, telling that the stream is alive and has nothing yet."""
+        until = self._loop.time() + _FIRST_LOOK
+        while await self._hub.await_job(self._query.key, min(until, self._expires)) is None:
+            await self._end_if_due()
+            if not self._sent or self._loop.time() >= self._heartbeat_due:
+                await self._heartbeat()
+            until = self._heartbeat_due
 
     async def _send_snapshot(self) -> ResumePoint:
         if self._partial:

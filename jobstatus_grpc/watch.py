@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Final
 
+from jobstatus_grpc.arrivals import Arrivals
 from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
@@ -64,6 +65,7 @@ class WatchHub:
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
+        self._arrivals = Arrivals(self._read_jobs)
         self._anything = asyncio.Event()
         self._news: NewsSource | None = None
         self._ended = threading.Event()
@@ -80,6 +82,7 @@ class WatchHub:
             while True:
                 # Cleared first: news that come while the heads are being read are not in what is read.
                 self._anything.clear()
+                self._arrivals.look_for_all()
                 start = time.monotonic()
                 if await self._poll(start):
                     await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
@@ -88,15 +91,18 @@ class WatchHub:
             self._ended.set()
             self._news.close()
 
-    def hint(self, job_pk: int) -> None:
-        """Look at a job that may have changed."""
+    def hint(self, job_pk: int, key: JobKey | None = None) -> None:
+        """Look at a job that may have changed, or, where its ids are known, be new."""
+        if key is not None:
+            self._arrivals.look([key])
         feed = self._feeds.get(job_pk)
         if feed is not None:
             feed.look()
 
     def drain(self) -> None:
-        """End all streams, each with a `reconnect` frame."""
+        """End all streams, each with a `reconnect` frame, and all waiting."""
         self.draining = True
+        self._arrivals.wake()
         for feed in self._feeds.values():
             feed.wake_all()
 
@@ -110,6 +116,17 @@ class WatchHub:
             ServerDraining, StreamExpired: the stream has to be resumed elsewhere.
         """
         await Stream(self, query, send).run()
+
+    async def await_job(self, key: JobKey, until: float) -> StoredJob | None:
+        """Return a job as soon as somebody has reported it; at once if somebody has.
+
+        Returns:
+            The job; `None` at the loop's time `until`, and as soon as the server drains.
+
+        Raises:
+            StoreUnavailable: at `until`, where the database did not answer the last question.
+        """
+        return None if self.draining else await self._arrivals.wait(key, until)
 
     @property
     def news_mode(self) -> NewsMode:
@@ -185,6 +202,9 @@ class WatchHub:
         snapshot = Snapshot(self.store, key, self.encoder, self.tokens())
         snapshot.start(self._snapshots)
         return snapshot
+
+    async def _read_jobs(self, keys: Sequence[JobKey]) -> Mapping[JobKey, StoredJob]:
+        return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_jobs, keys)
 
     def _read(self, job_pk: int, position: Position) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         batch = self.store.read_changes(job_pk, position, _READ_LIMIT)

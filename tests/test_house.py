@@ -21,7 +21,7 @@ _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "
 
 _PURE: Final = ("model", "errors", "merge", "tokens")
 _WATCHING: Final = (
-    *("coalescing", "deliveries", "feeds", "watch", "streams", "snapshots"),
+    *("arrivals", "coalescing", "deliveries", "feeds", "snapshots", "streams", "waits", "watch"),
     *("reads", "reports", "retention"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
@@ -46,11 +46,12 @@ _RULES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", *_WATCHING))),
     "convert": Rule(("model", "errors", "convert"), ("jobstatus", "google.protobuf")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "convert", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule((*_PURE, *_WATCHING, "convert", "status", "store.base"), ("grpc", "jobstatus")),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
-    "client": Rule(("errors",), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
+    "client_errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
+    "client": Rule(("client_errors", "errors"), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     "server": Rule(

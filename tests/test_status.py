@@ -149,6 +149,7 @@ CODES = [
     (errors.JobNotFound("p", "j"), "NOT_FOUND", "JOB_NOT_FOUND", {"ResourceInfo"}),
     (errors.JobDeleted("p", "j"), "NOT_FOUND", "JOB_DELETED", {"ResourceInfo"}),
     (errors.TooManyReports(9), "RESOURCE_EXHAUSTED", "TOO_MANY_REPORTS", {"QuotaFailure", "RetryInfo"}),
+    (errors.ResponseFull(), "RESOURCE_EXHAUSTED", "RESPONSE_FULL", set()),
     (errors.StoreFull(), "RESOURCE_EXHAUSTED", "STORE_FULL", set()),
     (errors.StoreUnavailable(), "UNAVAILABLE", "STORE_UNAVAILABLE", {"RetryInfo"}),
     (errors.ServerDraining(), "UNAVAILABLE", "SERVER_DRAINING", {"RetryInfo"}),

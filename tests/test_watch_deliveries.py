@@ -137,3 +137,31 @@ def test_watchers_who_come_together_share_what_is_read(client: JobStatusClient) 
     after = list(watch(client, snapshot_only=True))
     assert after[0].revision == snapshots[0][0].revision + 2
     assert after[0].snapshot.granules[0].state == STAGED
+
+
+def test_a_stream_may_wait_for_a_job_that_nobody_has_reported(client: JobStatusClient) -> None:
+    frames = watch(client, wait_for_job=True, heartbeat_interval=pace(1))
+    for _ in range(2):
+        beat = next(frames)
+        assert (beat.WhichOneof("frame"), beat.revision, beat.resume_token) == ("heartbeat", 0, b"")
+        assert beat.totals == pb.GranuleTotals(
+            **dict.fromkeys(("pending_count", "staged_count", "succeeded_count", "failed_count"), 0),
+            unspecified_count=0,
+        )
+    client.report_job(pb.Job(job_id="job", granules_complete=True), granules())
+    snapshot = next(frame for frame in frames if frame.WhichOneof("frame") != "heartbeat")
+    assert (snapshot.revision, len(snapshot.snapshot.granules), snapshot.snapshot.last) == (
+        1 + COUNT,
+        COUNT,
+        True,
+    )
+    client.report_granules("job", granules(SUCCEEDED))
+    assert [frame.WhichOneof("frame") for frame in frames if frame.WhichOneof("frame") != "heartbeat"] == [
+        "changes",
+        "completed",
+    ]
+
+
+def test_a_job_that_is_there_is_not_waited_for(client: JobStatusClient) -> None:
+    client.report_job(pb.Job(job_id="job"), granules())
+    assert next(watch(client, wait_for_job=True)).snapshot.last

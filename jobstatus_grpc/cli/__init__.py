@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Annotated
@@ -229,6 +230,41 @@ def watch(
 
 
 @app.command()
+def wait(
+    job_id: JobId,
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="terminal|any-failure|SHARE",
+            help="Wait for the job's end, the first failed granule, or a share of the granules, as 0.9.",
+        ),
+    ] = "terminal",
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="How long at most; without it for ever.")
+    ] = None,
+    wait_for_job: Annotated[
+        bool, typer.Option("--wait-for-job", help="Wait also for the job to be reported.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = _SERVER,
+    project_id: Project = "",
+) -> Task:
+    """Wait until a job has ended, or something else holds, and show the job.
+
+    The exit status is 1 if the job has failed, or with --until any-failure one of its granules, 5 if the time
+    was over first, and otherwise 0.
+    """
+    awaited = _until(until)
+
+    def task() -> int:
+        from jobstatus_grpc.cli.waiting import wait_for
+
+        return wait_for(server, project_id, job_id, awaited, timeout, wait_for_job, as_json)
+
+    return task
+
+
+@app.command()
 def verify(
     job_id: JobId,
     watchers: Annotated[
@@ -291,6 +327,19 @@ def import_document(
         return send_document(server, project_id, file, form.value, as_json)
 
     return task
+
+
+def _until(given: str) -> str | float:
+    """Return what to wait for, as the client takes it."""
+    if given in ("terminal", "any-failure"):
+        return given.replace("-", "_")
+    with suppress(ValueError):
+        share = float(given)
+        if 0 < share <= 1:
+            return share
+    raise typer.BadParameter(
+        f"'{given}' is not terminal, any-failure, or a number above 0 and up to 1", param_hint="--until"
+    )
 
 
 def _states(given: list[str] | None, known: tuple[str, ...]) -> list[int]:

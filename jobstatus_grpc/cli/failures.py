@@ -12,11 +12,13 @@ from typing import Final
 from jobstatus_grpc.cli.terminal import clean
 from jobstatus_grpc.errors import InvalidRequest, JobStatusError, Unavailable, Violation
 
+JOB_FAILED: Final = 1  # Of a command that watches or waits.
 USAGE: Final = 2
 NOT_FOUND: Final = 3
 SERVER: Final = 4
+TIMED_OUT: Final = 5
 BROKEN_PIPE: Final = 141  # What a shell shows for SIGPIPE.
-OUR_FAULT: Final = 70  # EX_SOFTWARE; 1 means that a watched job has failed.
+OUR_FAULT: Final = 70  # EX_SOFTWARE.
 
 _SHOWN_VIOLATIONS: Final = 50
 

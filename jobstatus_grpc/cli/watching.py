@@ -22,7 +22,7 @@ from rich.text import Text
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.cli.connection import connected
-from jobstatus_grpc.cli.failures import Refused
+from jobstatus_grpc.cli.failures import JOB_FAILED, Refused
 from jobstatus_grpc.cli.terminal import (
     clean,
     error_words,
@@ -35,8 +35,6 @@ from jobstatus_grpc.cli.terminal import (
     totals_words,
 )
 from jobstatus_grpc.client import JobStatusRpcError
-
-JOB_FAILED: Final = 1
 
 # Beyond these a burst of changes is counted on a terminal, not shown: nobody reads a thousand lines a second.
 _SHOWN_CHANGES: Final = 8

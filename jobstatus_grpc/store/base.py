@@ -331,6 +331,13 @@ class JobStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def read_jobs(self, keys: Sequence[JobKey], deadline: float | None = None) -> Mapping[JobKey, StoredJob]:
+        """Return those of the jobs that exist, all read at one moment.
+
+        A key may be named more than once.
+        """
+
+    @abc.abstractmethod
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
         """Return a job and a page of its granules, read at one revision.
 

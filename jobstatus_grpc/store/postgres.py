@@ -73,6 +73,17 @@ select job_pk, revision, commit_id, last_report_time
 from job
 where job_pk = any(cast(:job_pks as bigint[])) and delete_time is null
 """
+# The limit keeps the planner from joining by a scan of all jobs: the unique index, once for each key.
+_SELECT_JOBS: Final = f"""
+select j.*
+from unnest(cast(:project_ids as text[]), cast(:job_ids as text[])) as k(project_id, job_id)
+cross join lateral (
+    select {", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)}
+    from job
+    where job.project_id = k.project_id and job.job_id = k.job_id
+    limit 1
+) as j
+"""  # noqa: S608
 
 
 class PostgresJobStore(SqlJobStore):
@@ -171,6 +182,12 @@ class PostgresJobStore(SqlJobStore):
 
     def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
         return _SELECT_HEADS, {"job_pks": array_literal(job_pks)}
+
+    def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
+        return _SELECT_JOBS, {
+            "project_ids": array_literal(key.project_id for key in keys),
+            "job_ids": array_literal(key.job_id for key in keys),
+        }
 
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         labels = schema.job.c.labels.cast(postgresql.JSONB)

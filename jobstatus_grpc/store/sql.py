@@ -130,6 +130,10 @@ class SqlJobStore(JobStore):
         """Return the query for job_pk, revision, commit_id, last_report_time of those that are there."""
 
     @abc.abstractmethod
+    def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
+        """Return the query for the JOB_COLUMNS of those that are there."""
+
+    @abc.abstractmethod
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         """Return the condition that a job has this label."""
 
@@ -193,6 +197,14 @@ class SqlJobStore(JobStore):
 
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         return self._reading(lambda connection: _find_job(connection, key), deadline)
+
+    def read_jobs(self, keys: Sequence[JobKey], deadline: float | None = None) -> Mapping[JobKey, StoredJob]:
+        def run(connection: Connection) -> Mapping[JobKey, StoredJob]:
+            query, parameters = self._jobs_query(keys)
+            found = map(rows.stored_job_from_row, connection.execute(text(query), parameters))
+            return {stored.job.key: stored for stored in found}
+
+        return self._reading(run, deadline) if keys else {}
 
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
         def run(connection: Connection) -> JobPage:

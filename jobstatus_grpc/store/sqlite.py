@@ -47,6 +47,11 @@ select job.job_pk, revision, commit_id, last_report_time
 from json_each(:job_pks) as k cross join job on job.job_pk = k.value
 where delete_time is null
 """
+_SELECT_JOBS: Final = f"""
+select {", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)}
+from json_each(:keys) as k cross join job
+  on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
+"""  # noqa: S608
 
 
 class SqliteJobStore(SqlJobStore):
@@ -134,6 +139,9 @@ class SqliteJobStore(SqlJobStore):
 
     def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
         return _SELECT_HEADS, {"job_pks": json.dumps(list(job_pks))}
+
+    def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
+        return _SELECT_JOBS, {"keys": json.dumps(keys)}
 
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         labels = func.json_each(schema.job.c.labels).table_valued("key", "value").alias()

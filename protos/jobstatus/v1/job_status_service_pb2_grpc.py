@@ -116,7 +116,8 @@ class JobStatusServiceServicer(object):
     def WaitJob(self, request, context):
         """Returns when a job has ended, or another condition holds, or a time has
         passed, with what is true then. Where a stream is too much, and polling too
-        late.
+        late. The job is looked at as soon as it has changed, not after each of its
+        changes: what held for a moment only may be missed.
 
         Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
         `INVALID_PARAMETER_VALUE`), NOT_FOUND (`JOB_NOT_FOUND`; `JOB_DELETED` also

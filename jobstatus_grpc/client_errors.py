@@ -1,0 +1,108 @@
+"""What a call of the client can fail with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, Self, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from jobstatus_grpc.errors import Violation
+
+# What a broken connection is called when it is not called UNAVAILABLE.
+_TRANSPORT_WORDS: Final = ("rst_stream", "stream removed", "goaway", "connection reset", "socket closed")
+
+
+class JobStatusRpcError(Exception):
+    """The service, or the way to it, answered a call with an error.
+
+    Attributes:
+        code: the gRPC code.
+        reason: UPPER_SNAKE, stable, for programs; empty if the answer is not the service's own.
+        message: for people.
+        metadata: the variable words of the message, by name.
+        violations: every fault of the request, where it was the request's.
+        request_id: names the call in the server's log; may be empty.
+        retry_delay: seconds after which to try again; `None` if the server did not say.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str = "",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: tuple[Violation, ...] = (),
+        request_id: str = "",
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(f"{reason or code.name}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata: Mapping[str, str] = metadata or {}
+        self.violations = violations
+        self.request_id = request_id
+        self.retry_delay = retry_delay
+
+    @classmethod
+    def of(cls, error: grpc.RpcError) -> Self:
+        """Return what `error`, raised by a call of gRPC's own, says."""
+        call = cast(grpc.Call, error)
+        return cls._told(call.code(), call.details() or "", _details(call))
+
+    @classmethod
+    def of_status(cls, status: status_pb2.Status) -> Self:
+        """Return what `status`, a part of an answer, says."""
+        code = next((code for code in grpc.StatusCode if code.value[0] == status.code), None)
+        return cls._told(code or grpc.StatusCode.UNKNOWN, status.message, status.details)
+
+    @classmethod
+    def _told(cls, code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Self:
+        found: dict[str, Any] = {}
+        reason = ""
+        for detail in details:
+            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+                info = error_details_pb2.ErrorInfo.FromString(detail.value)
+                reason, found["metadata"] = info.reason, dict(info.metadata)
+            elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+                faults = error_details_pb2.BadRequest.FromString(detail.value).field_violations
+                found["violations"] = tuple(Violation(f.field, f.description, f.reason) for f in faults)
+            elif detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
+                found["request_id"] = error_details_pb2.RequestInfo.FromString(detail.value).request_id
+            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+                found["retry_delay"] = delay.ToTimedelta().total_seconds()
+        return cls(code, message, reason, **found)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later."""
+        # CANCELLED, unasked, is what a server says that has more calls waiting than it takes.
+        if self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            return True
+        if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return self.retry_delay is not None
+        if self.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and not self.reason:
+            return any(word in self.message.lower() for word in _TRANSPORT_WORDS)
+        return False
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the service's reason in `error`; empty if it has none."""
+    if isinstance(error, grpc.RpcError):
+        error = JobStatusRpcError.of(error)
+    return error.reason if isinstance(error, JobStatusRpcError) else ""
+
+
+def _details(call: grpc.Call) -> Iterable[Any]:
+    """Return the details of an error as the messages they were packed in; none if they cannot be read."""
+    for key, value in call.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            with suppress(DecodeError):
+                return list(status_pb2.Status.FromString(cast(bytes, value)).details)
+    return ()
