@@ -13,6 +13,7 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.convert import requests
 from jobstatus_grpc.errors import INVALID, MISSING, InvalidRequest
 from jobstatus_grpc.model import (
+    Delivery,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -342,7 +343,7 @@ def test_a_question_for_a_job_has_defaults() -> None:
     )
     assert requests.list_jobs(pb.ListJobsRequest()) == requests.ListJobs("default", 100, b"", [], "", "", {})
     assert requests.watch_job(pb.WatchJobRequest(job_id="j")) == requests.WatchJob(
-        JobKey("default", "j"), b"", False, 0, 15.0
+        JobKey("default", "j"), b"", Delivery.EVERY_CHANGE, 1.0, False, False, 0, 15.0
     )
 
 
@@ -412,8 +413,19 @@ def test_every_fault_of_a_question_is_named() -> None:
         "job_type",
         'labels[""]',
     }
-    watch = pb.WatchJobRequest(max_frames=-1, heartbeat_interval=Duration(seconds=61))
-    assert set(faults(requests.watch_job, watch)) == {"job_id", "max_frames", "heartbeat_interval"}
+    watch = pb.WatchJobRequest(
+        delivery=9,  # type: ignore[arg-type]
+        min_interval=Duration(nanos=1),
+        max_frames=-1,
+        heartbeat_interval=Duration(seconds=61),
+    )
+    assert set(faults(requests.watch_job, watch)) == {
+        "job_id",
+        "delivery",
+        "min_interval",
+        "max_frames",
+        "heartbeat_interval",
+    }
 
 
 def test_a_watch_is_read() -> None:
@@ -421,11 +433,16 @@ def test_a_watch_is_read() -> None:
         project_id="p",
         job_id="j",
         resume_token=b"r",
+        delivery=pb.DELIVERY_LATEST,
+        min_interval=Duration(nanos=200_000_000),
+        wait_for_job=True,
         snapshot_only=True,
         max_frames=3,
         heartbeat_interval=Duration(seconds=1, nanos=500_000_000),
     )
-    assert requests.watch_job(request) == requests.WatchJob(JobKey("p", "j"), b"r", True, 3, 1.5)
+    assert requests.watch_job(request) == requests.WatchJob(
+        JobKey("p", "j"), b"r", Delivery.LATEST, 0.2, True, True, 3, 1.5
+    )
 
 
 @pytest.mark.parametrize(("seconds", "interval"), [(0, 15.0), (1, 1.0), (60, 60.0)])
