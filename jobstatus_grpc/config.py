@@ -37,6 +37,8 @@ class ServerConfig:
         read_threads: how many reads of the database go on at once.
         write_threads: how many writes of the database go on at once.
         poll_interval: how often the database is asked for news, in seconds.
+        notify: whether processes tell each other of commits through PostgreSQL's NOTIFY. Without it
+            they find them by asking.
         max_waiting_reports: how many reports of one job may wait for their turn, in this process.
         log_level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto`: console on a terminal, else JSON.
@@ -50,6 +52,7 @@ class ServerConfig:
     read_threads: int = 4
     write_threads: int = 4
     poll_interval: float = 1.0
+    notify: bool = True
     max_waiting_reports: int = 1000
     log_level: str = "info"
     log_format: str = "auto"
@@ -203,6 +206,7 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "read_threads": _count(_MAX_THREADS),
     "write_threads": _count(_MAX_THREADS),
     "poll_interval": _seconds(zero=False),
+    "notify": _boolean,
     "max_waiting_reports": _count(1_000_000),
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("auto", "json", "console"),

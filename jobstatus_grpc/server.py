@@ -73,7 +73,7 @@ class Server:
         self.address = ""
         # As many connections as threads: nobody waits for one.
         reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS
-        self._store = open_store(config.database_url, reading, config.write_threads + 1)
+        self._store = open_store(config.database_url, reading, config.write_threads + 1, config.notify)
         self._pools = {
             name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
             for name, threads in (

@@ -56,12 +56,20 @@ def first_line(stream: IO[str] | None) -> str:
 class ServerProcess:
     """A server, as `jobstatus serve` starts it. Use it as a context manager.
 
+    Args:
+        database_url: its database.
+        *arguments: more of the command's.
+        **settings: by their names in the configuration, passed in the environment.
+
     Attributes:
+        database_url: its database.
         address: its `host:port`, the same after every `start`.
     """
 
-    def __init__(self, database_url: str, *arguments: str) -> None:
+    def __init__(self, database_url: str, *arguments: str, **settings: str) -> None:
+        self.database_url = database_url
         self._arguments = ("--database-url", database_url, *arguments)
+        self._settings = {f"JOBSTATUS_{name.upper()}": value for name, value in settings.items()}
         self.address = "127.0.0.1:0"
         self.process: subprocess.Popen[str] | None = None
 
@@ -79,7 +87,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            env=environment(),
+            env=environment(**self._settings),
         )
         line = first_line(self.process.stdout)
         assert line.startswith("listening on "), line
