@@ -12,6 +12,7 @@ import grpc
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert import requests, resources
 from jobstatus_grpc.errors import PageTokenInvalid, ServerDraining, Violation
+from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.store.base import GranuleQuery, JobList, JobPage, JobQuery, ReportResult
@@ -29,12 +30,16 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
     Args:
         reader: answers from the store.
         hub: serves the watches.
+        limits: how many watches there may be.
         tokens: returns what makes and reads tokens; raises StoreUnavailable before the store is known.
     """
 
-    def __init__(self, reader: StatusReader, hub: WatchHub, tokens: Callable[[], Tokens]) -> None:
+    def __init__(
+        self, reader: StatusReader, hub: WatchHub, limits: WatchLimits, tokens: Callable[[], Tokens]
+    ) -> None:
         self._reader = reader
         self._hub = hub
+        self._limits = limits
         self._tokens = tokens
 
     async def GetJobStatus(  # noqa: N802
@@ -90,6 +95,10 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         asked = requests.watch_job(request)
         if self._hub.draining:
             raise ServerDraining
+        # Not given back when this method ends: what a client has not read stays in gRPC's memory, and counts,
+        # until gRPC is done with the call.
+        release: Any = self._limits.take(asked.key.project_id).release
+        context.add_done_callback(release)
         point = None
         if asked.resume_token:
             point = self._tokens().read_resume_token(asked.key, asked.resume_token)

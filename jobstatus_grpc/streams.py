@@ -31,7 +31,7 @@ T = TypeVar("T")
 Send = Callable[[bytes], Awaitable[None]]
 
 _HEARTBEAT_JITTER: Final = 0.1
-_AGE_JITTER: Final = 0.1
+AGE_JITTER: Final = 0.1
 # How soon a stream that waits for the store notices that the server drains, in seconds.
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
@@ -79,7 +79,7 @@ class Stream:
         self._query = query
         self._write = send
         self._loop = asyncio.get_running_loop()
-        self._expires = self._loop.time() + hub.max_age * _jittered(_AGE_JITTER)
+        self._expires = self._loop.time() + hub.max_age * _jittered(AGE_JITTER)
         self._heartbeat_due = self._loop.time() + query.heartbeat_interval
         self._sent = 0
         self._partial = False

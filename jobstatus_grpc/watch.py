@@ -8,7 +8,7 @@ news from others, and a poll of all watched jobs, which alone would be enough.
 from __future__ import annotations
 
 import asyncio
-import threading
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -17,15 +17,15 @@ from typing import Final
 
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Entry, Feed, Frame, FrameEncoder, Reading, Replaced
+from jobstatus_grpc.listening import Listener
 from jobstatus_grpc.model import JobKey, NewsMode, Position
 from jobstatus_grpc.snapshots import Snapshot
+from jobstatus_grpc.stalls import Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Send, Stream, WatchQuery
 from jobstatus_grpc.tokens import ResumePoint, Tokens
 
 _READ_LIMIT: Final = 1000
-# How long the news thread waits at a time; it only bounds how late it notices its end.
-_NEWS_WAIT: Final = 1.0
 _REST_FACTOR: Final = 9.0
 
 
@@ -40,6 +40,7 @@ class WatchHub:
         snapshots: threads that read snapshots.
         poll_interval: seconds between two looks at all watched jobs.
         max_age: seconds after which a stream has to reconnect, give or take a tenth.
+        write_timeout: seconds after which a stream is ended whose client does not read.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class WatchHub:
         snapshots: Executor,
         poll_interval: float,
         max_age: float,
+        write_timeout: float,
     ) -> None:
         self.store = store
         self.encoder = encoder
@@ -64,27 +66,19 @@ class WatchHub:
         self._feeds: dict[int, Feed] = {}
         self._anything = asyncio.Event()
         self._news: NewsSource | None = None
-        self._ended = threading.Event()
+        self._stalls = Stalls(write_timeout)
+        self._streams: set[Stream] = set()
 
     async def run(self) -> None:
         """Look whenever there is news, and at every poll interval, until cancelled."""
         self._news = self.store.listen()
-        loop = asyncio.get_running_loop()
-        listening = threading.Thread(
-            target=self._listen, args=(loop, self._news), name="jobstatus-news", daemon=True
-        )
-        listening.start()
+        listener = Listener(self._news, self._hear)
         try:
-            while True:
-                # Cleared first: news that come while the heads are being read are not in what is read.
-                self._anything.clear()
-                start = time.monotonic()
-                if await self._poll(start):
-                    await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
-                await self._sleep_until_news()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._stalls.run())
+                group.create_task(self._keep_looking())
         finally:
-            self._ended.set()
-            self._news.close()
+            listener.close()
 
     def hint(self, job_pk: int) -> None:
         """Look at a job that may have changed."""
@@ -106,8 +100,15 @@ class WatchHub:
             JobDeleted: the job has been deleted.
             StoreUnavailable: the database did not answer before the first frame.
             ServerDraining, StreamExpired: the stream has to be resumed elsewhere.
+            WatcherTooSlow: the client has stopped reading.
         """
-        await Stream(self, query, send).run()
+        async with self._stalls.guard(send) as write:
+            stream = Stream(self, query, write)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            finally:
+                self._streams.discard(stream)
 
     @property
     def news_mode(self) -> NewsMode:
@@ -175,6 +176,15 @@ class WatchHub:
         encode = self.encoder.change
         return batch, [Entry(change.position, change.totals, encode(change)) for change in batch.changes]
 
+    async def _keep_looking(self) -> None:
+        while True:
+            # Cleared first: news that come while the heads are being read are not in what is read.
+            self._anything.clear()
+            start = time.monotonic()
+            if await self._poll(start):
+                await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
+            await self._sleep_until_news()
+
     async def _poll(self, moment: float) -> bool:
         """Compare the heads of all watched jobs with what their feeds have read; return whether it worked."""
         watched = list(self._feeds.items())
@@ -195,16 +205,6 @@ class WatchHub:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_interval):
                 await self._anything.wait()
-
-    def _listen(self, loop: asyncio.AbstractEventLoop, news: NewsSource) -> None:
-        """Pass news on to the loop. Runs in a thread, and does nothing else."""
-        while not self._ended.is_set():
-            heard = news.wait(_NEWS_WAIT)
-            if heard:
-                try:
-                    loop.call_soon_threadsafe(self._hear, heard)
-                except RuntimeError:  # The loop has closed.
-                    return
 
     def _hear(self, news: News) -> None:
         if news.everything:
