@@ -128,7 +128,8 @@ class Server:
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
         await self._health.drain()
-        self._hub.drain()
+        # Half of the time at most is for sending watchers away: the rest is for the last to hear it.
+        self._hub.drain(min(self._config.drain_spread, self._config.drain_seconds / 2))
         await self._grpc.stop(self._config.drain_seconds)
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -203,6 +204,7 @@ async def _serve(config: ServerConfig) -> None:
     try:
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        leave_within(config.drain_seconds + _CLEARING_SECONDS, status=0 if stopping.is_set() else 1)
         stop_demo.set()
         asked.cancel()
         await server.drain()

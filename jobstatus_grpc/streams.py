@@ -90,6 +90,10 @@ class Stream:
         self._token = b""
         self._point = query.point
 
+    def leave_by(self, moment: float) -> None:
+        """End at this moment of the loop's time, if not before; a stream that waits has to be woken."""
+        self._expires = min(self._expires, moment)
+
     async def run(self) -> None:
         """Send frames until the stream has ended well; see `WatchHub.watch` for the other endings."""
         with suppress(_Enough):
@@ -231,12 +235,8 @@ class Stream:
 
     async def _end_if_due(self) -> None:
         """End the stream, with a frame that says so, if the server or the stream's age asks for it."""
-        error: Unavailable | None = None
-        if self._hub.draining:
-            error = ServerDraining()
-        elif self._loop.time() >= self._expires:
-            error = StreamExpired()
-        if error is not None:
+        if self._loop.time() >= self._expires:
+            error: Unavailable = ServerDraining() if self._hub.draining else StreamExpired()
             encoder = self._hub.encoder
             await self._send(encoder.reconnect(self._revision, self._totals, self._token, error.reason))
             raise error

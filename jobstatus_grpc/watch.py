@@ -27,6 +27,8 @@ from jobstatus_grpc.tokens import ResumePoint, Tokens
 
 _READ_LIMIT: Final = 1000
 _REST_FACTOR: Final = 9.0
+# A draining server sends away at most so many streams a second, while its time for it lasts.
+_DEPARTURES_PER_SECOND: Final = 1000
 
 
 class WatchHub:
@@ -86,9 +88,19 @@ class WatchHub:
         if feed is not None:
             feed.look()
 
-    def drain(self) -> None:
-        """End all streams, each with a `reconnect` frame."""
+    def drain(self, spread: float) -> None:
+        """End all streams, each with a `reconnect` frame, and take no more.
+
+        Not at one moment, at which all clients would come back together: over `spread` seconds, or
+        faster if there are few.
+        """
         self.draining = True
+        now = asyncio.get_running_loop().time()
+        streams = random.sample(list(self._streams), len(self._streams))
+        step = min(1 / _DEPARTURES_PER_SECOND, spread / max(1, len(streams)))
+        for index, stream in enumerate(streams):
+            stream.leave_by(now + index * step)
+        # All at once, and once: each then waits for its own moment.
         for feed in self._feeds.values():
             feed.wake()
 
