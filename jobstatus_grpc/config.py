@@ -39,10 +39,19 @@ class ServerConfig:
             show `shown_database_url`.
         demo: whether to run a demonstration job.
         drain_seconds: how long calls may go on after the server was told to stop, in seconds.
+        drain_spread: over how long the streams are sent away then, in seconds; at most half of
+            `drain_seconds`. Few streams go faster.
         max_stream_age: how long a stream lives at most, in seconds.
+        max_connection_age: how long a connection takes new calls, in seconds. It is closed when its last
+            stream has reached its own age, or a little later if that stream's client does not read.
+        max_watches: how many watches this process serves at once.
+        max_watches_per_project: how many of them may be of one project.
+        write_timeout: how long a watch waits for a client that does not read, in seconds.
         read_threads: how many reads of the database go on at once.
         write_threads: how many writes of the database go on at once.
         poll_interval: how often the database is asked for news, in seconds.
+        notify: whether processes tell each other of commits through PostgreSQL's NOTIFY. Without it
+            they find them by asking.
         max_waiting_reports: how many reports of one job may wait for their turn, in this process.
         change_retention: for how long the changes of jobs are kept, in seconds; 0 is for ever. A watch that
             was left for longer goes on with a new snapshot. A week is longer than a long weekend.
@@ -56,10 +65,16 @@ class ServerConfig:
     database_url: str = field(default="sqlite:///jobstatus.db", repr=False)
     demo: bool = False
     drain_seconds: float = 5.0
+    drain_spread: float = 2.0
     max_stream_age: float = 1800.0
+    max_connection_age: float = 3600.0
+    max_watches: int = 20_000
+    max_watches_per_project: int = 10_000
+    write_timeout: float = 30.0
     read_threads: int = 4
     write_threads: int = 4
     poll_interval: float = 1.0
+    notify: bool = True
     max_waiting_reports: int = 1000
     change_retention: float = 7 * 86400.0
     job_retention: float = 0.0
@@ -230,10 +245,16 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "database_url": _database_url,
     "demo": _boolean,
     "drain_seconds": _seconds(zero=True),
+    "drain_spread": _seconds(zero=True),
     "max_stream_age": _seconds(zero=False),
+    "max_connection_age": _seconds(zero=False),
+    "max_watches": _count(1_000_000),
+    "max_watches_per_project": _count(1_000_000),
+    "write_timeout": _seconds(zero=False),
     "read_threads": _count(_MAX_THREADS),
     "write_threads": _count(_MAX_THREADS),
     "poll_interval": _seconds(zero=False),
+    "notify": _boolean,
     "max_waiting_reports": _count(1_000_000),
     "change_retention": _retention,
     "job_retention": _retention,

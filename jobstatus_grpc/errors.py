@@ -8,13 +8,16 @@ JobStatusError
 │   ├── JobNotFound
 │   └── JobDeleted           it was there, and is no more
 ├── ResourceExhausted
-│   ├── TooManyReports
+│   ├── QuotaReached         some will go: trying again helps
+│   │   ├── TooManyReports
+│   │   └── TooManyWatches
 │   ├── ResponseFull         some of what was asked for has to be asked for again
 │   └── StoreFull
 ├── Unavailable              trying again helps
 │   ├── StoreUnavailable
 │   ├── ServerDraining
 │   ├── StreamExpired
+│   ├── WatcherTooSlow       its client has stopped reading
 │   └── CallInterrupted
 ├── DeadlineExceeded
 ├── NotServed                the server has no such method
@@ -135,13 +138,50 @@ class ResourceExhausted(JobStatusError):
     """A limit is reached."""
 
 
-class TooManyReports(ResourceExhausted):
+class QuotaReached(ResourceExhausted):
+    """As many of a kind are there as may be.
+
+    Attributes:
+        subject: the kind.
+        retry_delay: seconds within which some of them will have gone.
+    """
+
+    subject = ""
+    retry_delay = 1.0
+
+
+class TooManyReports(QuotaReached):
     """Too many reports of one job wait for their turn."""
 
     reason = "TOO_MANY_REPORTS"
+    subject = "reports of one job"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} reports of this job are waiting already", {"limit": str(limit)})
+
+
+class TooManyWatches(QuotaReached):
+    """Too many watches are open, of one project or together.
+
+    Args:
+        limit: how many there may be.
+        project_id: the project that has them; `None` if it is all projects together.
+    """
+
+    reason = "TOO_MANY_WATCHES"
+    # Watches last: there is no point in asking as often as reports do.
+    retry_delay = 10.0
+
+    def __init__(self, limit: int, project_id: str | None = None) -> None:
+        if project_id is None:
+            super().__init__(f"this server has {limit} watches already", {"limit": str(limit)})
+            self.subject = "watches of one server"
+        else:
+            super().__init__(
+                f"project '{project_id}' has {limit} watches on this server already",
+                {"limit": str(limit), "project_id": project_id},
+            )
+            self.subject = "watches of one project on one server"
 
 
 class ResponseFull(ResourceExhausted):
@@ -201,6 +241,15 @@ class StreamExpired(Unavailable):
         super().__init__(
             "the stream has reached its maximum age: watch again from the last resume token", 0.1
         )
+
+
+class WatcherTooSlow(Unavailable):
+    """The client has stopped reading, and the server has let go of its stream."""
+
+    reason = "WATCHER_TOO_SLOW"
+
+    def __init__(self) -> None:
+        super().__init__("the client has stopped reading: watch again from the last resume token")
 
 
 class CallInterrupted(Unavailable):

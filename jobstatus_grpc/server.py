@@ -23,6 +23,8 @@ from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
 from jobstatus_grpc.health import Health
+from jobstatus_grpc.leaving import leave_within
+from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.retention import Retention
@@ -31,6 +33,7 @@ from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.telemetry import configure_logging
 from jobstatus_grpc.tokens import Tokens
+from jobstatus_grpc.transport import KEEPALIVE, Keepalive, server_options
 from jobstatus_grpc.watch import WatchHub
 
 _log = logging.getLogger(__name__)
@@ -44,36 +47,27 @@ _PREPARE_INTERVAL: Final = 1.0
 # A thread that encodes gives the event loop its turn this often, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 
-# Larger requests than a report may be come this far, so that they are answered in words, not by a reset.
-_MAX_RECEIVED_BYTES: Final = 8 * 1024 * 1024
-_OPTIONS: Final = (
-    # A taken port is an error, not half of the connections.
-    ("grpc.so_reuseport", 0),
-    # A peer that does not answer a ping within ten seconds is gone; `keepalive_timeout_ms` does nothing.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # A burst of streams beyond these is cancelled before any handler sees it.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
-    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
-)
+# After the draining: for calls to be cancelled and threads to end, before the process leaves without them.
+_CLEARING_SECONDS: Final = 4.0
 
 
 class Server:
     """One process that serves. Made and used on one event loop.
 
+    Args:
+        config: what the operator has set.
+        keepalive: when a silent client is taken for gone.
+
     Attributes:
         address: `HOST:PORT` as bound, from `start` on.
     """
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, keepalive: Keepalive = KEEPALIVE) -> None:
         self._config = config
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
         reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS + 2
-        self._store = open_store(config.database_url, reading, config.write_threads + 1)
+        self._store = open_store(config.database_url, reading, config.write_threads + 1, config.notify)
         self._pools = {
             name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
             for name, threads in (
@@ -93,14 +87,18 @@ class Server:
             snapshots=self._pools["snapshot"],
             poll_interval=config.poll_interval,
             max_age=config.max_stream_age,
+            write_timeout=config.write_timeout,
         )
+        self._limits = WatchLimits(config.max_watches, config.max_watches_per_project)
         self._health = Health(
             self._store, self._pools["probe"], (_STATUS_SERVICE, _REPORT_SERVICE), config.poll_interval
         )
         self._retention = Retention(
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
-        self._grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._grpc = grpc.aio.server(
+            interceptors=[ErrorInterceptor()], options=server_options(config, keepalive)
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -134,7 +132,8 @@ class Server:
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
         await self._health.drain()
-        self._hub.drain()
+        # Half of the time at most is for sending watchers away: the rest is for the last to hear it.
+        self._hub.drain(min(self._config.drain_spread, self._config.drain_seconds / 2))
         await self._grpc.stop(self._config.drain_seconds)
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -145,7 +144,7 @@ class Server:
         writer = ReportWriter(
             self._store, self._pools["write"], self._config.max_waiting_reports, self._hub.hint
         )
-        status = JobStatusServicer(reader, self._hub, self._tokens)
+        status = JobStatusServicer(reader, self._hub, self._limits, self._tokens)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
         # Frames are bytes already. Registered later than the generated code, this handler takes its place.
         decode = pb.WatchJobRequest.FromString
@@ -200,6 +199,7 @@ async def _serve(config: ServerConfig) -> None:
     try:
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        leave_within(config.drain_seconds + _CLEARING_SECONDS, status=0 if stopping.is_set() else 1)
         stop_demo.set()
         asked.cancel()
         await server.drain()

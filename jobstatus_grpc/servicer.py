@@ -14,6 +14,7 @@ from jobstatus_grpc.convert import requests, resources
 from jobstatus_grpc.convert.batches import batch_get_job_status, batch_to_pb
 from jobstatus_grpc.convert.waits import wait_job
 from jobstatus_grpc.errors import PageTokenInvalid, ServerDraining, Violation
+from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.model import JobKey
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
@@ -34,12 +35,16 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
     Args:
         reader: answers from the store.
         hub: serves the watches, and those who wait.
+        limits: how many watches there may be.
         tokens: returns what makes and reads tokens; raises StoreUnavailable before the store is known.
     """
 
-    def __init__(self, reader: StatusReader, hub: WatchHub, tokens: Callable[[], Tokens]) -> None:
+    def __init__(
+        self, reader: StatusReader, hub: WatchHub, limits: WatchLimits, tokens: Callable[[], Tokens]
+    ) -> None:
         self._reader = reader
         self._hub = hub
+        self._limits = limits
         self._tokens = tokens
 
     async def GetJobStatus(  # noqa: N802
@@ -108,7 +113,8 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         asked = wait_job(request)
         until = Until(asked.any_failure, asked.done_share)
         query = WaitQuery(asked.key, until, asked.timeout, asked.wait_for_job, deadline(context))
-        stored, done = await Wait(self._hub, self._reader, query).run()
+        with self._limits.take(asked.key.project_id):
+            stored, done = await Wait(self._hub, self._reader, query).run()
         point = ResumePoint(stored.job_pk, stored.position)
         return pb.WaitJobResponse(
             job=resources.job_to_pb(stored.job),
@@ -121,6 +127,10 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         asked = requests.watch_job(request)
         if self._hub.draining:
             raise ServerDraining
+        # Not given back when this method ends: what a client has not read stays in gRPC's memory, and counts,
+        # until gRPC is done with the call.
+        release: Any = self._limits.take(asked.key.project_id).release
+        context.add_done_callback(release)
         point = None
         if asked.resume_token:
             point = self._tokens().read_resume_token(asked.key, asked.resume_token)

@@ -23,9 +23,9 @@ from jobstatus_grpc.errors import (
     JobStatusError,
     NotFound,
     NotServed,
+    QuotaReached,
     ResponseFull,
     StoreFull,
-    TooManyReports,
     Unavailable,
     Violation,
 )
@@ -117,10 +117,10 @@ def _resource(error: NotFound, _room: int) -> Iterable[Message]:
     return (error_details_pb2.ResourceInfo(resource_type=error.resource_type, resource_name=name),)
 
 
-def _quota(error: TooManyReports, _room: int) -> Iterable[Message]:
+def _quota(error: QuotaReached, _room: int) -> Iterable[Message]:
     failure = error_details_pb2.QuotaFailure()
-    failure.violations.add(subject="reports of one job", description=_cut_message(str(error)))
-    return (failure, _retry_info(random.uniform(0.1, 1.0)))
+    failure.violations.add(subject=error.subject, description=_cut_message(str(error)))
+    return (failure, _retry_info(error.retry_delay * random.uniform(0.1, 1.0)))
 
 
 def _retry(error: Unavailable, _room: int) -> Iterable[Message]:
@@ -138,7 +138,7 @@ def _retry_info(seconds: float) -> Message:
 _TABLE: Final[dict[type, _Row]] = {
     InvalidRequest: _Row(grpc.StatusCode.INVALID_ARGUMENT, _bad_request),
     NotFound: _Row(grpc.StatusCode.NOT_FOUND, _resource),
-    TooManyReports: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _quota),
+    QuotaReached: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _quota),
     ResponseFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
     StoreFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
     Unavailable: _Row(grpc.StatusCode.UNAVAILABLE, _retry),
@@ -308,7 +308,17 @@ async def _shield(work: Awaitable[Any], context: _Context, request_id: str) -> A
     if _ending(context):
         # Nobody is there to be told; gRPC keeps memory of a cancelled call that does not end as cancelled.
         raise asyncio.CancelledError
-    return await _abort(context, failure, request_id)
+    return await _abort(context, _bare(failure), request_id)
+
+
+def _bare(error: JobStatusError) -> JobStatusError:
+    """Return the error without its history, and so without the frames of the coroutines it came through.
+
+    An abort waits behind what the client has not read, for hours if it does not read; what the call held is
+    not kept so long.
+    """
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def _ending(context: _Context) -> bool:

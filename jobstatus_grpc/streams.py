@@ -33,7 +33,7 @@ T = TypeVar("T")
 Send = Callable[[bytes], Awaitable[None]]
 
 _HEARTBEAT_JITTER: Final = 0.1
-_AGE_JITTER: Final = 0.1
+AGE_JITTER: Final = 0.1
 # By which part of its interval a paced stream may come late to its turn.
 _LATE: Final = 0.1
 # How long the first look for a job may take before the stream says that it is alive, in seconds.
@@ -103,7 +103,7 @@ class Stream:
         self._query = query
         self._write = send
         self._loop = asyncio.get_running_loop()
-        self._expires = self._loop.time() + hub.max_age * _jittered(_AGE_JITTER)
+        self._expires = self._loop.time() + hub.max_age * _jittered(AGE_JITTER)
         self._heartbeat_due = self._loop.time() + query.heartbeat_interval
         self._rest_until = 0.0
         self._sent = 0
@@ -114,6 +114,10 @@ class Stream:
         self._totals = Totals()
         self._token = b""
         self._point = query.point
+
+    def leave_by(self, moment: float) -> None:
+        """End at this moment of the loop's time, if not before; a stream that waits has to be woken."""
+        self._expires = min(self._expires, moment)
 
     async def run(self) -> None:
         """Send frames until the stream has ended well; see `WatchHub.watch` for the other endings."""
@@ -147,6 +151,9 @@ class Stream:
         """Wait until the job is there, telling that the stream is alive and has nothing yet."""
         until = self._loop.time() + _FIRST_LOOK
         while await self._hub.await_job(self._query.key, min(until, self._expires)) is None:
+            if self._hub.draining:
+                # Nobody waits there any more; the stream's own moment to leave is to come.
+                await asyncio.sleep(self._expires - self._loop.time())
             await self._end_if_due()
             if not self._sent or self._loop.time() >= self._heartbeat_due:
                 await self._heartbeat()
@@ -299,12 +306,8 @@ class Stream:
 
     async def _end_if_due(self) -> None:
         """End the stream, with a frame that says so, if the server or the stream's age asks for it."""
-        error: Unavailable | None = None
-        if self._hub.draining:
-            error = ServerDraining()
-        elif self._loop.time() >= self._expires:
-            error = StreamExpired()
-        if error is not None:
+        if self._loop.time() >= self._expires:
+            error: Unavailable = ServerDraining() if self._hub.draining else StreamExpired()
             encoder = self._hub.encoder
             await self._send(encoder.reconnect(self._revision, self._totals, self._token, error.reason))
             raise error

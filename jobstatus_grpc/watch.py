@@ -8,7 +8,7 @@ news from others, and a poll of all watched jobs, which alone would be enough.
 from __future__ import annotations
 
 import asyncio
-import threading
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -19,16 +19,18 @@ from jobstatus_grpc.arrivals import Arrivals
 from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
+from jobstatus_grpc.listening import Listener
 from jobstatus_grpc.model import Change, Delivery, Granule, JobKey, NewsMode, Position
 from jobstatus_grpc.snapshots import Snapshot, SnapshotShelf
+from jobstatus_grpc.stalls import Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Send, Stream, WatchQuery
 from jobstatus_grpc.tokens import ResumePoint, Tokens
 
 _READ_LIMIT: Final = 1000
-# How long the news thread waits at a time; it only bounds how late it notices its end.
-_NEWS_WAIT: Final = 1.0
 _REST_FACTOR: Final = 9.0
+# A draining server sends away at most so many streams a second, while its time for it lasts.
+_DEPARTURES_PER_SECOND: Final = 1000
 
 
 class WatchHub:
@@ -42,6 +44,7 @@ class WatchHub:
         snapshots: threads that read snapshots.
         poll_interval: seconds between two looks at all watched jobs.
         max_age: seconds after which a stream has to reconnect, give or take a tenth.
+        write_timeout: seconds after which a stream is ended whose client does not read.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class WatchHub:
         snapshots: Executor,
         poll_interval: float,
         max_age: float,
+        write_timeout: float,
     ) -> None:
         self.store = store
         self.encoder = encoder
@@ -68,28 +72,19 @@ class WatchHub:
         self._arrivals = Arrivals(self._read_jobs)
         self._anything = asyncio.Event()
         self._news: NewsSource | None = None
-        self._ended = threading.Event()
+        self._stalls = Stalls(write_timeout)
+        self._streams: set[Stream] = set()
 
     async def run(self) -> None:
         """Look whenever there is news, and at every poll interval, until cancelled."""
         self._news = self.store.listen()
-        loop = asyncio.get_running_loop()
-        listening = threading.Thread(
-            target=self._listen, args=(loop, self._news), name="jobstatus-news", daemon=True
-        )
-        listening.start()
+        listener = Listener(self._news, self._hear)
         try:
-            while True:
-                # Cleared first: news that come while the heads are being read are not in what is read.
-                self._anything.clear()
-                self._arrivals.look_for_all()
-                start = time.monotonic()
-                if await self._poll(start):
-                    await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
-                await self._sleep_until_news()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._stalls.run())
+                group.create_task(self._keep_looking())
         finally:
-            self._ended.set()
-            self._news.close()
+            listener.close()
 
     def hint(self, job_pk: int, key: JobKey | None = None) -> None:
         """Look at a job that may have changed, or, where its ids are known, be new."""
@@ -99,10 +94,20 @@ class WatchHub:
         if feed is not None:
             feed.look()
 
-    def drain(self) -> None:
-        """End all streams, each with a `reconnect` frame, and all waiting."""
+    def drain(self, spread: float) -> None:
+        """End all streams, each with a `reconnect` frame, and all waiting, and take no more.
+
+        Not at one moment, at which all clients would come back together: over `spread` seconds, or
+        faster if there are few.
+        """
         self.draining = True
         self._arrivals.wake()
+        now = asyncio.get_running_loop().time()
+        streams = random.sample(list(self._streams), len(self._streams))
+        step = min(1 / _DEPARTURES_PER_SECOND, spread / max(1, len(streams)))
+        for index, stream in enumerate(streams):
+            stream.leave_by(now + index * step)
+        # All at once, and once: each then waits for its own moment.
         for feed in self._feeds.values():
             feed.wake_all()
 
@@ -114,8 +119,15 @@ class WatchHub:
             JobDeleted: the job has been deleted.
             StoreUnavailable: the database did not answer before the first frame.
             ServerDraining, StreamExpired: the stream has to be resumed elsewhere.
+            WatcherTooSlow: the client has stopped reading.
         """
-        await Stream(self, query, send).run()
+        async with self._stalls.guard(send) as write:
+            stream = Stream(self, query, write)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            finally:
+                self._streams.discard(stream)
 
     async def await_job(self, key: JobKey, until: float) -> StoredJob | None:
         """Return a job as soon as somebody has reported it; at once if somebody has.
@@ -216,6 +228,16 @@ class WatchHub:
         item = change.item.key if isinstance(change.item, Granule) else None
         return Entry(change.position, change.totals, item, self.encoder.change(change))
 
+    async def _keep_looking(self) -> None:
+        while True:
+            # Cleared first: news that come while the heads are being read are not in what is read.
+            self._anything.clear()
+            self._arrivals.look_for_all()
+            start = time.monotonic()
+            if await self._poll(start):
+                await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
+            await self._sleep_until_news()
+
     async def _poll(self, moment: float) -> bool:
         """Compare the heads of all watched jobs with what their feeds have read; return whether it worked."""
         self._shelf.tidy()
@@ -237,16 +259,6 @@ class WatchHub:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_interval):
                 await self._anything.wait()
-
-    def _listen(self, loop: asyncio.AbstractEventLoop, news: NewsSource) -> None:
-        """Pass news on to the loop. Runs in a thread, and does nothing else."""
-        while not self._ended.is_set():
-            heard = news.wait(_NEWS_WAIT)
-            if heard:
-                try:
-                    loop.call_soon_threadsafe(self._hear, heard)
-                except RuntimeError:  # The loop has closed.
-                    return
 
     def _hear(self, news: News) -> None:
         if news.everything:

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 Moment = Literal["before the commit", "after the commit"]
 
 _PROTOCOL_3: Final = 3
+_NOTIFICATION: Final = b"A"
 
 
 class Proxy:
@@ -20,7 +21,14 @@ class Proxy:
 
     `cut_commits` cuts connections at the COMMIT of a transaction that has inserted something: before the
     server hears of it, or when it has answered and the client has not heard yet. `stall` passes nothing on
-    until `resume`; `cut` cuts all connections there are.
+    until `resume`; `cut` cuts all connections there are. `swallow` loses what the server says from then on,
+    on every connection there is and will be, and `deafen` loses nothing but notifications, as a pooler does;
+    both until `mend`, which brings nothing back.
+
+    Attributes:
+        url: the server's, by way of this proxy.
+        commits_cut: how many commits were cut.
+        connected: how many connections clients have made.
     """
 
     def __init__(self, url: str) -> None:
@@ -30,6 +38,8 @@ class Proxy:
         port = self._listener.getsockname()[1]
         self.url = target.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
         self.commits_cut = 0
+        self.connected = 0
+        self.swallowing = self.deaf = False
         self._lock = threading.Lock()
         self._due: list[Moment] = []
         self._links: list[_Link] = []
@@ -64,6 +74,18 @@ class Proxy:
     def resume(self) -> None:
         """Pass everything on again, what came meanwhile too."""
         self._flowing.set()
+
+    def swallow(self) -> None:
+        """Lose what the server says; to the client its connection is open and silent."""
+        self.swallowing = True
+
+    def deafen(self) -> None:
+        """Lose notifications; everything else passes."""
+        self.deaf = True
+
+    def mend(self) -> None:
+        """Lose nothing any more."""
+        self.swallowing = self.deaf = False
 
     def close(self) -> None:
         """Cut everything, and listen no more."""
@@ -101,6 +123,7 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
+            self.connected += 1
             with self._lock:
                 self._links.append(_Link(self, client, server))
 
@@ -113,6 +136,7 @@ class _Link:
         self._client = client
         self._server = server
         self._cut_on_answer = threading.Event()
+        self._greeted = threading.Event()
         self._wrote = False
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,6 +145,7 @@ class _Link:
             thread.start()
 
     def cut(self) -> None:
+        self._greeted.set()
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -136,8 +161,7 @@ class _Link:
         with suppress(OSError, EOFError):
             self._greet()
             while True:
-                head = self._read(5)
-                body = self._read(struct.unpack("!i", head[1:])[0] - 4)
+                head, body = _message(self._client)
                 if head[:1] == b"Q" and self._is_cut_before(body.rstrip(b"\0 ;").upper()):
                     break
                 self._proxy.wait_while_stalled()
@@ -158,29 +182,62 @@ class _Link:
     def _greet(self) -> None:
         """Pass on what comes before the first typed message: requests for encryption, and the start."""
         while True:
-            length = self._read(4)
-            body = self._read(struct.unpack("!i", length)[0] - 4)
+            length = _exactly(self._client, 4)
+            body = _exactly(self._client, struct.unpack("!i", length)[0] - 4)
             self._proxy.wait_while_stalled()
             self._server.sendall(length + body)
             if struct.unpack("!H", body[:2])[0] == _PROTOCOL_3:
+                self._greeted.set()
                 return
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self._client.recv(size - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
+            # A request for encryption is answered by one byte; from the start on there are messages only.
+            self._say(_exactly(self._server, 1))
 
     def _answer(self) -> None:
-        """Pass bytes on to the client."""
+        """Pass messages on to the client."""
+        self._greeted.wait()
+        waiting = b""
         with suppress(OSError):
             while data := self._server.recv(65536):
                 if self._cut_on_answer.is_set():
                     assert b"COMMIT\0" in data
                     break
-                self._proxy.wait_while_stalled()
-                self._client.sendall(data)
+                messages, waiting = _split(waiting + data)
+                if self._proxy.deaf:
+                    messages = [message for message in messages if message[:1] != _NOTIFICATION]
+                self._say(b"".join(messages))
         self.cut()
+
+    def _say(self, data: bytes) -> None:
+        self._proxy.wait_while_stalled()
+        if not self._proxy.swallowing:
+            self._client.sendall(data)
+
+
+def _exactly(end: socket.socket, size: int) -> bytes:
+    """Return the next `size` bytes."""
+    data = b""
+    while len(data) < size:
+        part = end.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def _message(end: socket.socket) -> tuple[bytes, bytes]:
+    """Return the next message: its type and length, and its body."""
+    head = _exactly(end, 5)
+    return head, _exactly(end, struct.unpack("!i", head[1:])[0] - 4)
+
+
+def _split(data: bytes) -> tuple[list[bytes], bytes]:
+    """Return the whole messages at the beginning, and what is left."""
+    messages = []
+    start = 0
+    while start + 5 <= len(data):
+        end = start + 1 + int(struct.unpack_from("!i", data, start + 1)[0])
+        if end > len(data):
+            break
+        messages.append(data[start:end])
+        start = end
+    return messages, data[start:]

@@ -34,10 +34,16 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "JOBSTATUS_DATABASE_URL": "postgresql://u:p@h:5432/d",
         "JOBSTATUS_DEMO": "Yes",
         "JOBSTATUS_DRAIN_SECONDS": "0",
+        "JOBSTATUS_DRAIN_SPREAD": "0",
         "JOBSTATUS_MAX_STREAM_AGE": "0.5",
+        "JOBSTATUS_MAX_CONNECTION_AGE": "1.5",
+        "JOBSTATUS_MAX_WATCHES": "4",
+        "JOBSTATUS_MAX_WATCHES_PER_PROJECT": "5",
+        "JOBSTATUS_WRITE_TIMEOUT": "2.5",
         "JOBSTATUS_READ_THREADS": "1",
         "JOBSTATUS_WRITE_THREADS": "2",
         "JOBSTATUS_POLL_INTERVAL": "1e-1",
+        "JOBSTATUS_NOTIFY": "off",
         "JOBSTATUS_MAX_WAITING_REPORTS": "3",
         "JOBSTATUS_CHANGE_RETENTION": "36h",
         "JOBSTATUS_JOB_RETENTION": " 30d ",
@@ -49,10 +55,16 @@ def test_every_setting_is_read_from_the_environment() -> None:
         database_url="postgresql://u:p@h:5432/d",
         demo=True,
         drain_seconds=0.0,
+        drain_spread=0.0,
         max_stream_age=0.5,
+        max_connection_age=1.5,
+        max_watches=4,
+        max_watches_per_project=5,
+        write_timeout=2.5,
         read_threads=1,
         write_threads=2,
         poll_interval=0.1,
+        notify=False,
         max_waiting_reports=3,
         change_retention=129_600.0,
         job_retention=2_592_000.0,
@@ -115,13 +127,16 @@ def test_a_bad_place_to_listen_is_a_fault(listen: str) -> None:
     assert list(faults({"JOBSTATUS_LISTEN": listen})) == ["JOBSTATUS_LISTEN"]
 
 
-@pytest.mark.parametrize("name", ["drain_seconds", "max_stream_age", "poll_interval"])
+SECONDS = ["max_stream_age", "max_connection_age", "write_timeout", "poll_interval"]
+
+
+@pytest.mark.parametrize("name", ["drain_seconds", "drain_spread", *SECONDS])
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "-inf"])
 def test_bad_seconds_are_a_fault(name: str, text: str) -> None:
     assert list(faults({}, **{name: text})) == [name]
 
 
-@pytest.mark.parametrize("name", ["max_stream_age", "poll_interval"])
+@pytest.mark.parametrize("name", SECONDS)
 def test_no_seconds_at_all_are_a_fault_where_something_would_spin(name: str) -> None:
     assert faults({}, **{name: 0}) == {name: "'0' is not a number of seconds above 0"}
 

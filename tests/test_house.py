@@ -21,7 +21,8 @@ _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "
 
 _PURE: Final = ("model", "errors", "merge", "tokens")
 _WATCHING: Final = (
-    *("arrivals", "coalescing", "deliveries", "feeds", "snapshots", "streams", "waits", "watch"),
+    *("arrivals", "coalescing", "deliveries", "feeds", "limits", "listening", "snapshots", "stalls"),
+    *("streams", "waits", "watch"),
     *("reads", "reports", "retention"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
@@ -49,6 +50,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "servicer": Rule((*_PURE, *_WATCHING, "convert", "status", "store.base"), ("grpc", "jobstatus")),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
+    "transport": Rule(("config", "streams")),
+    "leaving": Rule(),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client_errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "client": Rule(("client_errors", "errors"), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
@@ -59,6 +62,7 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_PURE,
             *_WATCHING,
             *("store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
+            *("leaving", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),

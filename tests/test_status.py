@@ -150,10 +150,13 @@ CODES = [
     (errors.JobDeleted("p", "j"), "NOT_FOUND", "JOB_DELETED", {"ResourceInfo"}),
     (errors.TooManyReports(9), "RESOURCE_EXHAUSTED", "TOO_MANY_REPORTS", {"QuotaFailure", "RetryInfo"}),
     (errors.ResponseFull(), "RESOURCE_EXHAUSTED", "RESPONSE_FULL", set()),
+    (errors.TooManyWatches(9), "RESOURCE_EXHAUSTED", "TOO_MANY_WATCHES", {"QuotaFailure", "RetryInfo"}),
+    (errors.TooManyWatches(9, "p"), "RESOURCE_EXHAUSTED", "TOO_MANY_WATCHES", {"QuotaFailure", "RetryInfo"}),
     (errors.StoreFull(), "RESOURCE_EXHAUSTED", "STORE_FULL", set()),
     (errors.StoreUnavailable(), "UNAVAILABLE", "STORE_UNAVAILABLE", {"RetryInfo"}),
     (errors.ServerDraining(), "UNAVAILABLE", "SERVER_DRAINING", {"RetryInfo"}),
     (errors.StreamExpired(), "UNAVAILABLE", "STREAM_EXPIRED", {"RetryInfo"}),
+    (errors.WatcherTooSlow(), "UNAVAILABLE", "WATCHER_TOO_SLOW", {"RetryInfo"}),
     (errors.CallInterrupted(), "UNAVAILABLE", "CALL_INTERRUPTED", {"RetryInfo"}),
     (errors.DeadlineExceeded(), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", set()),
     (errors.NotServed("/a/b"), "UNIMPLEMENTED", "UNIMPLEMENTED", set()),
@@ -185,7 +188,13 @@ def test_every_error_that_may_reach_a_caller_is_tried_above() -> None:
         errors.ListenFailed,
         errors.SchemaMismatch,
     }
-    roots = {JobStatusError, errors.NotFound, errors.ResourceExhausted, errors.Unavailable}
+    roots = {
+        JobStatusError,
+        errors.NotFound,
+        errors.QuotaReached,
+        errors.ResourceExhausted,
+        errors.Unavailable,
+    }
     tried = {type(row[0]) for row in CODES}
     assert {kind for kind in leaves(JobStatusError) if kind.__module__ == errors.__name__} == (
         tried | never_reach_a_caller | roots

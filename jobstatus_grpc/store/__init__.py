@@ -16,15 +16,24 @@ from jobstatus_grpc.store.sqlite import SqliteJobStore
 _UPGRADE_LOCK: Final = int.from_bytes(b"jobstat", "big")
 
 
-def open_store(database_url: str, read_connections: int = 4, write_connections: int = 4) -> JobStore:
+def open_store(
+    database_url: str, read_connections: int = 4, write_connections: int = 4, notify: bool = True
+) -> JobStore:
     """Return the store at `sqlite:///FILE` or `postgresql://…`; nothing is connected yet.
+
+    Args:
+        database_url: where the store is.
+        read_connections: how many there may be for reading.
+        write_connections: how many there may be for writing.
+        notify: whether PostgreSQL is to pass news between processes.
 
     Raises:
         ValueError: the URL names no database of these kinds.
     """
     url = _parse(database_url)
-    kind = SqliteJobStore if url.get_backend_name() == "sqlite" else PostgresJobStore
-    return kind(url, read_connections, write_connections)
+    if url.get_backend_name() == "sqlite":
+        return SqliteJobStore(url, read_connections, write_connections)
+    return PostgresJobStore(url, read_connections, write_connections, notify)
 
 
 def upgrade(database_url: str) -> None:

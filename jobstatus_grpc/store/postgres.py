@@ -15,8 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
 from jobstatus_grpc.store import migrations, rows, schema
 from jobstatus_grpc.store.base import NewsSource, StoredJob
+from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_connection import connect
-from jobstatus_grpc.store.postgres_news import Announcer, PostgresNews
+from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
 from jobstatus_grpc.store.watchdog import Watchdog
@@ -89,14 +90,15 @@ cross join lateral (
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
-    def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
+    def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(
             engine(url, write_connections, "READ COMMITTED"),
             engine(url, read_connections, "REPEATABLE READ", read_only=True),
         )
         self._url = url
-        self._announcer = Announcer(url)
         self._watchdog = Watchdog()
+        self._notify = notify
+        self._announcer = Announcer(url, self._watchdog)
 
     def prepare(self) -> None:
         def run(end: float) -> None:
@@ -170,10 +172,13 @@ class PostgresJobStore(SqlJobStore):
             connection.execute(job.update().where(job.c.job_pk == job_pk).values(**values))
 
     def announce(self, job_pk: int) -> None:
-        self._announcer.announce(job_pk)
+        if self._notify:
+            self._announcer.announce(job_pk)
 
     def listen(self) -> NewsSource:
-        return PostgresNews(self._url)
+        if not self._notify:
+            return Silence()
+        return PostgresNews(self._url, self._announcer, self._watchdog)
 
     def close(self) -> None:
         self._announcer.close()

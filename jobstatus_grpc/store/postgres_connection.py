@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from typing import Any, Final
 
 import psycopg2
 from sqlalchemy import URL
+
+_log = logging.getLogger(__name__)
 
 # A server whose host is gone is noticed in seconds, not hours.
 _ARGUMENTS: Final = {
@@ -19,10 +23,35 @@ _ARGUMENTS: Final = {
 
 
 def connect(url: URL) -> Any:
-    """Return a new psycopg2 connection; what the URL's query says goes before the defaults.
+    """Return a new psycopg2 connection, which keeps no notifications.
+
+    What the URL's query says goes before the defaults.
 
     Raises:
         psycopg2.OperationalError: the server cannot be reached.
     """
     ours = url.translate_connect_args(username="user", database="dbname")
-    return psycopg2.connect(**{**_ARGUMENTS, **ours, **url.query})
+    connection = psycopg2.connect(**{**_ARGUMENTS, **ours, **url.query})
+    # A pooler gives a session that has listened to anybody: psycopg2 would keep what arrives there for ever.
+    connection.notifies = deque(maxlen=0)
+    return connection
+
+
+def connect_alone(url: URL) -> Any:
+    """Return a connection outside of any pool, in autocommit: no notification of its waits for a commit.
+
+    Raises:
+        psycopg2.OperationalError: the server cannot be reached.
+    """
+    connection = connect(url)
+    connection.autocommit = True
+    return connection
+
+
+def close(connection: Any) -> None:
+    """Close a connection that may be broken; `None` is closed already."""
+    if connection is not None:
+        try:
+            connection.close()
+        except psycopg2.Error:
+            _log.debug("closing a broken connection", exc_info=True)

@@ -31,14 +31,25 @@ def other(database_url: str) -> Iterator[JobStore]:
 
 
 @pytest.fixture
-def news(other: JobStore) -> Iterator[NewsSource]:
+def news(other: JobStore, database_url: str) -> Iterator[NewsSource]:
     """What `other` hears; it has heard everything so far."""
     source = other.listen()
     try:
+        wait_for_mode(source, mode_on(database_url))
         settle(source)
         yield source
     finally:
         source.close()
+
+
+def mode_on(database_url: str) -> NewsMode:
+    told = make_url(database_url).get_backend_name() == "postgresql"
+    return NewsMode.NOTIFY if told else NewsMode.POLL
+
+
+def wait_for_mode(source: NewsSource, mode: NewsMode) -> None:
+    """Return once the source hears in this way; whatever it hears meanwhile is lost."""
+    wait_until(lambda: not source.wait(0.01) and source.mode is mode, f"news by {mode}")
 
 
 def settle(source: NewsSource) -> None:
@@ -84,8 +95,7 @@ def test_a_commit_of_another_store_is_heard_soon(store: JobStore, news: NewsSour
 
 
 def test_news_are_told_by_postgresql_and_asked_for_of_sqlite(database_url: str, news: NewsSource) -> None:
-    told = make_url(database_url).get_backend_name() == "postgresql"
-    assert news.mode is (NewsMode.NOTIFY if told else NewsMode.POLL)
+    assert news.mode is mode_on(database_url)
 
 
 def test_commits_of_many_jobs_are_all_heard(store: JobStore, news: NewsSource) -> None:
@@ -176,8 +186,7 @@ def test_after_a_lost_connection_everything_may_have_happened_and_news_go_on(
         for _ in range(3):
             assert postgres_server.terminate_connections(database, LISTENING) == 1
             assert hear(source, lambda heard: heard.everything)
-            assert source.mode is NewsMode.NOTIFY
-            settle(source)
+            wait_for_mode(source, NewsMode.NOTIFY)
             store.report(only(granule(f"g{time.monotonic_ns()}")))
             assert hear(source, of(first.job_pk)).job_pks == {first.job_pk}
     finally:

@@ -1,0 +1,60 @@
+"""How gRPC keeps its connections."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from jobstatus_grpc.config import ServerConfig
+from jobstatus_grpc.streams import AGE_JITTER
+
+# Larger requests than a report may be come this far, so that they are answered in words, not by a reset.
+_MAX_RECEIVED_BYTES: Final = 8 * 1024 * 1024
+_FIXED: Final = (
+    # A taken port is an error, not half of the connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # A burst of streams beyond these is cancelled before any handler sees it.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
+)
+
+
+class Keepalive(NamedTuple):
+    """When a silent peer is taken for gone.
+
+    Attributes:
+        interval: after how many seconds of silence it is pinged.
+        timeout: how many seconds it has to answer.
+    """
+
+    interval: float
+    timeout: float
+
+
+KEEPALIVE: Final = Keepalive(interval=30.0, timeout=10.0)
+
+
+def server_options(config: ServerConfig, keepalive: Keepalive) -> list[tuple[str, int]]:
+    """Return gRPC's options for a server.
+
+    A connection that has reached its age takes no new calls, and is closed with what gRPC holds for it: all
+    that a client which does not read leaves behind. gRPC tells handlers nothing of that, so those streams
+    that are alive must have ended by themselves before, each with its `reconnect`: the grace is as long as
+    a stream can last.
+    """
+    grace = config.max_stream_age * (1 + AGE_JITTER) + config.write_timeout
+    return [
+        *_FIXED,
+        # `keepalive_timeout_ms` does nothing.
+        ("grpc.keepalive_time_ms", _milliseconds(keepalive.interval)),
+        ("grpc.http2.ping_timeout_ms", _milliseconds(keepalive.timeout)),
+        ("grpc.max_connection_age_ms", _milliseconds(config.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(grace)),
+    ]
+
+
+def _milliseconds(seconds: float) -> int:
+    # gRPC's integers have 32 bits; the largest means never.
+    return min(round(seconds * 1000), 2**31 - 1)
