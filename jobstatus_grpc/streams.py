@@ -183,6 +183,7 @@ class Stream:
         try:
             index = 0
             while (chunk := await self._patiently(snapshot.chunk(index))) is not None:
+                await self._end_if_due()
                 index += 1
                 self._partial = True
                 self._stored = snapshot.stored
