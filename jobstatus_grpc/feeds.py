@@ -130,6 +130,7 @@ class Feed:
         self._over: Exception | None = None
         self._task: asyncio.Task[None] | None = None
         self._asked = False
+        self._lookers: list[asyncio.Future[None]] = []
 
     @property
     def head(self) -> Position:
@@ -187,6 +188,15 @@ class Feed:
         if self._task is None and self._over is None:
             self._task = asyncio.create_task(self._read())
 
+    async def looked(self) -> None:
+        """Read what is new, and return when that has been done, or the store did not answer."""
+        if self._over is not None:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lookers.append(waiter)
+        self.look()
+        await waiter
+
     def confirm(self, head: Head | None, moment: float) -> None:
         """Take what a look at the store's heads at `moment` said about this job."""
         if head is None or head.position != self.head:
@@ -205,8 +215,14 @@ class Feed:
         try:
             while self._asked and self._over is None:
                 self._asked = False
+                lookers, self._lookers = self._lookers, []
                 start = time.monotonic()
-                await self._read_once(start)
+                try:
+                    await self._read_once(start)
+                finally:
+                    for looker in lookers:
+                        if not looker.done():
+                            looker.set_result(None)
                 if self.head == self.stored.position:
                     await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
                 else:

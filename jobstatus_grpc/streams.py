@@ -109,7 +109,7 @@ class Stream:
         self._sent = 0
         self._partial = False
         self._stored: StoredJob | None = None
-        self._last_read = time.monotonic()
+        self._last_read = self._confirmed = time.monotonic()
         self._revision = 0
         self._totals = Totals()
         self._token = b""
@@ -162,6 +162,7 @@ class Stream:
     async def _send_snapshot(self) -> ResumePoint:
         if self._partial:
             await self._reset(_SNAPSHOT_INTERRUPTED)
+        self._confirmed = time.monotonic()
         try:
             if self._query.delivery is Delivery.NONE:
                 return await self._send_job()
@@ -205,7 +206,7 @@ class Stream:
             if read is None:
                 raise await self._hub.why_gone(self._query.key)
             batch, entries = read
-            self._stored, self._last_read = batch.stored, moment
+            self._stored, self._last_read, self._confirmed = batch.stored, moment, moment
             self._arrive(point, batch.totals)
             point = await self._send_entries(point, entries)
             if point.position == batch.stored.position:
@@ -226,6 +227,11 @@ class Stream:
             raise AssertionError("nothing to follow")
         feed = self._hub.join(self._stored, self._point.position)
         try:
+            if feed.head.revision > self._stored.job.revision and feed.last_read < self._confirmed:
+                # It knows more than this stream has just found in the store, which may have been set back.
+                await self._patiently(feed.looked())
+                if feed.last_read < self._confirmed and feed.over is None:
+                    raise StoreUnavailable
             while not await self._step(feed, self._point):
                 pass
         finally:
@@ -254,8 +260,9 @@ class Stream:
     async def _rejoin(self, feed: Feed, point: ResumePoint) -> None:
         """Come back into the history that the feed holds, or wait for the feed to get there."""
         feed.look()
-        if point.position.revision <= feed.head.revision:
-            # Behind what the feed keeps, or in another history than the feed's: the store decides.
+        if point.position.revision <= feed.head.revision or feed.last_read > self._confirmed:
+            # Behind what the feed keeps, or ahead of all there is now: the store decides whether this is
+            # another history than the feed's.
             await self._catch_up(point)
             if self._point != point:
                 return

@@ -7,6 +7,11 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Starting a process as another user forks, and gRPC's handlers crash a child forked while it is at work. It
+# reads this when it is imported.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from postgres import PostgresServer
 from processes import ServerProcess
 

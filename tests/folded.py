@@ -20,7 +20,13 @@ _STATES: Final = (
     pb.GRANULE_STATE_FAILED,
     pb.GRANULE_STATE_UNSPECIFIED,
 )
-_COUNT_FIELDS: Final = ("pending_count", "staged_count", "succeeded_count", "failed_count", "unspecified_count")
+_COUNT_FIELDS: Final = (
+    "pending_count",
+    "staged_count",
+    "succeeded_count",
+    "failed_count",
+    "unspecified_count",
+)
 _TERMINAL: Final = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED)
 _NOTHING: Final[Counts] = (0, 0, 0, 0, 0)
 

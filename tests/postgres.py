@@ -44,6 +44,14 @@ shared_buffers = 64MB
 autovacuum_naptime = 10s
 """
 
+MUTE = """
+create function public.pg_notify(text, text) returns void language sql as 'select';
+do $$ begin
+    execute format('alter database %%I set search_path = public, pg_catalog', current_database());
+end $$
+"""
+"""Hides the function that notifies from whoever connects to the database later."""
+
 # Ends with its standard input, whichever way the test run ends, and takes what is left of the server along.
 _KEEPER = """
 cat >/dev/null

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,7 +20,9 @@ PATIENCE = 60
 
 def environment(server: str = "", **more: str) -> dict[str, str]:
     """Return the environment of a command, without what the tests' own might say."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("JOBSTATUS_")}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("JOBSTATUS_", "GRPC_"))
+    }
     return clean | ({"JOBSTATUS_SERVER": server} if server else {}) | more
 
 
@@ -82,7 +84,8 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        if self.process is not None:
+            self.kill()
 
     def start(self) -> None:
         """Start it, and return when it is ready."""
@@ -101,7 +104,7 @@ class ServerProcess:
             wait_until(lambda: self._is_ready(health), "the server is ready")
 
     @staticmethod
-    def _is_ready(health: health_pb2_grpc.HealthStub) -> bool:
+    def _is_ready(health: Any) -> bool:
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

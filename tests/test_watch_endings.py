@@ -13,7 +13,7 @@ from folded import Folded
 from processes import ServerProcess
 from reporting import PENDING, STAGED, SUCCEEDED, granules, read_table
 from reports import granule, job
-from watching import Ending, RawStream, watch_kinds
+from watching import SECOND, Ending, RawStream, watch_kinds
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
@@ -25,7 +25,6 @@ from jobstatus_grpc.tokens import ResumePoint, Tokens
 REFUSED = Ending(grpc.StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_INVALID")
 NOT_FOUND = Ending(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
 DELETED = Ending(grpc.StatusCode.NOT_FOUND, "JOB_DELETED")
-SECOND = {"heartbeat_interval": {"seconds": 1}}
 
 
 @pytest.fixture
@@ -63,9 +62,7 @@ def test_bytes_that_are_no_token_are_refused(
     shared_server: ServerProcess, job_id: str, folded: Folded
 ) -> None:
     token = folded.token
-    damaged = [
-        token[:place] + bytes([token[place] ^ 1]) + token[place + 1 :] for place in range(len(token))
-    ]
+    damaged = [token[:place] + bytes([token[place] ^ 1]) + token[place + 1 :] for place in range(len(token))]
     for bad in (b"\0", b"junk", token[:-1], token + b"\0", bytes(len(token)), *damaged):
         assert watch_kinds(shared_server.address, job_id, resume_token=bad) == ([], REFUSED)
 
@@ -167,7 +164,8 @@ def test_after_a_reset_a_snapshot_alone_ends_well(
 ) -> None:
     shared_client.delete(job_id)
     shared_client.report_job(pb.Job(job_id=job_id))
-    fields = {"resume_token": folded.token, "snapshot_only": True}
-    with RawStream(shared_server.address, job_id, folded, **fields) as stream:
+    with RawStream(
+        shared_server.address, job_id, folded, resume_token=folded.token, snapshot_only=True
+    ) as stream:
         assert stream.rest() == ["reset", "snapshot"]
         assert stream.ending() == Ending(grpc.StatusCode.OK)

@@ -6,6 +6,7 @@ import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -34,7 +35,7 @@ def slowest_answer(server: ServerProcess, client: JobStatusClient) -> float:
     """Return how long the slowest of some reads and health checks took."""
     slowest = 0.0
     with grpc.insecure_channel(server.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", "liveness", "jobstatus.v1.JobStatusService") * 10:
             begun = time.monotonic()
             answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)

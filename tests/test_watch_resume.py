@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import grpc
 from folded import Folded
 from processes import ServerProcess
 from reporting import FAILED, PENDING, STAGED, SUCCEEDED, granules, names, read_table
-from watching import Ending, RawStream
+from watching import SECOND, Ending, RawStream
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 
 OK = Ending(grpc.StatusCode.OK)
-SECOND = {"heartbeat_interval": {"seconds": 1}}
 
 
 def live(client: JobStatusClient, job_id: str, stream: RawStream) -> list[Folded]:
@@ -96,6 +97,11 @@ def test_a_token_far_behind_brings_many_frames_then_what_happens_next(
     with RawStream(shared_server.address, job_id, folded, resume_token=folded.token) as behind:
         behind.read_until(lambda frame: frame.revision >= 12_001)
         assert len(behind.frames) > 2
+        # Each token is of what its own frame delivered, though all of them were read at one head.
+        for before in behind.frames[:-1]:
+            rest = shared_client.watch(job_id, before.resume_token, snapshot_only=True)
+            with closing(rest):
+                assert next(rest).changes.changes[0].revision == before.revision + 1
         shared_client.report_granules(job_id, granules(SUCCEEDED, *many[:3]))
         behind.read_until(lambda frame: frame.revision >= 12_005)
     assert folded.revisions == list(range(2, 12_006))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import grpc
 from folded import Folded, Frame
@@ -14,7 +14,10 @@ from folded import Folded, Frame
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 
-_PATIENCE = 60.0
+SECOND: Final[dict[str, Any]] = {"heartbeat_interval": {"seconds": 1}}
+"""What a request for a heartbeat every second has."""
+
+_PATIENCE: Final = 60.0
 
 
 class Watcher:
@@ -132,21 +135,13 @@ class RawStream:
         address: the server's.
         job_id: the job.
         folded: what the frames go into.
-        options: options of the channel.
         **fields: of the request.
     """
 
-    def __init__(
-        self,
-        address: str,
-        job_id: str,
-        folded: Folded | None = None,
-        options: tuple[tuple[str, int], ...] = (),
-        **fields: Any,
-    ) -> None:
+    def __init__(self, address: str, job_id: str, folded: Folded | None = None, **fields: Any) -> None:
         self.folded = Folded() if folded is None else folded
         self.frames: list[Frame] = []
-        self._channel = grpc.insecure_channel(address, options=options)
+        self._channel = grpc.insecure_channel(address)
         request = pb.WatchJobRequest(job_id=job_id, **fields)
         self.call = pb.JobStatusServiceStub(self._channel).WatchJob(request, timeout=2 * _PATIENCE)
 

@@ -1,64 +1,47 @@
-"""A database that was set back: a watcher is told so, and never gets one history's changes after another's."""
+"""A database that was set back: its watchers are told so, and never get a mixture of two histories."""
 
 from __future__ import annotations
 
-import signal
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from folded import Folded
-from postgres import PostgresServer
+from postgres import MUTE, PostgresServer
 from processes import ServerProcess
 from reporting import PENDING, STAGED, SUCCEEDED, granules, names, read_table
 from reports import granule, only
 from sqlalchemy import make_url
-from watching import RawStream, Watcher
+from stored import run
+from watching import SECOND, RawStream, Watcher
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.model import GranuleState, JobKey
 from jobstatus_grpc.store import open_store
 
-SECOND = {"heartbeat_interval": {"seconds": 1}}
 KEY = JobKey("default", "j")
 SINCE = ["nothing", "as much", "more"]
 
 
-class Backup:
-    """A copy of a database that nothing uses at the moment."""
-
-    def __init__(self, url: str, to: Path, postgres: PostgresServer | None) -> None:
-        self._file = Path(make_url(url).database or "")
-        self._copy = to / "copy"
-        self._postgres = postgres
-
-    def take(self) -> None:
-        if self._postgres is None:
-            shutil.copytree(self._file.parent, self._copy)
-            return
-        self._postgres.stop()
-        self._postgres.copy_data(self._copy)
-        self._postgres.start()
-
-    def restore(self) -> None:
-        if self._postgres is None:
-            shutil.rmtree(self._file.parent)
-            shutil.copytree(self._copy, self._file.parent)
-            return
-        self._postgres.stop()
-        self._postgres.restore_data(self._copy)
-        self._postgres.start()
+def report_lost_history(client: JobStatusClient) -> pb.ReportGranulesResponse:
+    """Report what the restored database will not know."""
+    for name in names(5):
+        result = client.report_granules("j", granules(STAGED, name, message="lost history"))
+    return result
 
 
-@pytest.fixture
-def backup(
-    database_url: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Backup:
-    postgres = request.getfixturevalue("postgres_server") if "postgresql" in database_url else None
-    return Backup(database_url, tmp_path_factory.mktemp("backup"), postgres)
+@contextmanager
+def out_of_service(server: PostgresServer) -> Iterator[None]:
+    """Stop the database for the block, and start it again."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 def live_another_life(url: str, since: str, lost: int) -> int:
@@ -83,8 +66,13 @@ def live_another_life(url: str, since: str, lost: int) -> int:
 
 
 def check_old_history(client: JobStatusClient, folded: Folded, since: str) -> None:
-    """Check that the watcher has the restored job, and nothing of what is gone."""
+    """Check that the watcher was told of the other history, and has that."""
     assert folded.resets == ["HISTORY_CHANGED"]
+    check_only(client, folded, since)
+
+
+def check_only(client: JobStatusClient, folded: Folded, since: str) -> None:
+    """Check that the watcher has the restored job, and nothing of what is gone."""
     assert folded.granules == read_table(client, "j")
     assert not any(granule.message == "lost history" for granule in folded.granules.values())
     assert any(granule.message == "other history" for granule in folded.granules.values()) == (
@@ -92,66 +80,93 @@ def check_old_history(client: JobStatusClient, folded: Folded, since: str) -> No
     )
 
 
-@contextmanager
-def lived_twice(url: str, backup: Backup, since: str) -> Iterator[tuple[ServerProcess, Folded]]:
-    """Start a server on a database that was set back behind what a watcher has seen."""
-    with ServerProcess(url) as server, JobStatusClient(server.address) as client:
+def check_token_is_reset(server: ServerProcess, client: JobStatusClient, folded: Folded, since: str) -> None:
+    """Check that a watch from a token that is gone begins anew, and goes on to the job's end."""
+    with Watcher(server.address, "j", folded.token, folded) as watcher:
+        watcher.wait_for(lambda folded: folded.resets != [] and folded.whole, "the other snapshot")
+        client.report_job(pb.Job(job_id="j", granules_complete=True), granules(SUCCEEDED, *names(5)))
+        watcher.wait_for(lambda folded: folded.completed is not None, "the end")
+    check_old_history(client, folded, since)
+
+
+@pytest.mark.parametrize("since", SINCE)
+def test_a_token_of_a_history_that_was_undone_is_a_reset(sqlite_url: str, tmp_path: Path, since: str) -> None:
+    file = Path(make_url(sqlite_url).database or "")
+    with ServerProcess(sqlite_url) as server, JobStatusClient(server.address) as client:
         client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(5)))
         assert server.terminate() == 0
-        backup.take()
+        # Nothing of it is in another file once the last process has closed it.
+        assert list(tmp_path.iterdir()) == [file]
+        shutil.copy(file, tmp_path / "copy")
         server.start()
-        client.get("j")
         with Watcher(server.address, "j") as watcher:
             watcher.wait_for(lambda folded: folded.whole, "the snapshot")
-            for name in names(5):
-                result = client.report_granules("j", granules(STAGED, name, message="lost history"))
+            result = report_lost_history(client)
             watcher.wait_for_revision(result.revision)
         assert server.terminate() == 0
-        backup.restore()
-        head = live_another_life(url, since, result.revision)
+        shutil.copy(tmp_path / "copy", file)
+        live_another_life(sqlite_url, since, result.revision)
         server.start()
-        assert client.get("j").job.revision == head
-        yield server, watcher.folded
+        check_token_is_reset(server, client, watcher.folded, since)
 
 
 @pytest.mark.parametrize("since", SINCE)
-def test_a_token_of_a_history_that_was_undone_is_a_reset(
-    database_url: str, backup: Backup, since: str
-) -> None:
-    with lived_twice(database_url, backup, since) as (server, folded):
-        with Watcher(server.address, "j", folded.token, folded) as watcher:
-            watcher.wait_for(lambda folded: folded.resets != [] and folded.whole, "the other snapshot")
-            with JobStatusClient(server.address) as client:
-                client.report_job(pb.Job(job_id="j", granules_complete=True), granules(SUCCEEDED, *names(5)))
-                watcher.wait_for(lambda folded: folded.completed is not None, "the end")
-                check_old_history(client, folded, since)
-        # The stream that was reset brought nothing that was not in a snapshot or after it.
-        assert folded.revisions[-1] == folded.revision
-
-
-@pytest.mark.parametrize("since", SINCE)
-def test_an_open_stream_whose_history_is_undone_is_reset(
+def test_streams_and_tokens_of_a_history_that_was_undone_are_reset(
     postgres_url: str, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory, since: str
 ) -> None:
-    backup = Backup(postgres_url, tmp_path_factory.mktemp("backup"), postgres_server)
+    copy = tmp_path_factory.mktemp("backup") / "data"
     with ServerProcess(postgres_url) as server, JobStatusClient(server.address) as client:
         client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(5)))
-        backup.take()
+        with out_of_service(postgres_server):
+            postgres_server.copy_data(copy)
         with RawStream(server.address, "j", **SECOND) as stream:
             stream.read_until(lambda frame: frame.snapshot.last)
-            for name in names(5):
-                result = client.report_granules("j", granules(STAGED, name, message="lost history"))
+            result = report_lost_history(client)
             stream.read_until(lambda frame: frame.revision == result.revision)
+            left = stream.folded.copy()
+            # The server sees the database only when the other history has got as far as it will.
             assert server.process is not None
-            # It sees the database only when the other history has got as far as it will.
             server.process.send_signal(signal.SIGSTOP)
             try:
-                backup.restore()
+                with out_of_service(postgres_server):
+                    postgres_server.restore_data(copy)
                 live_another_life(postgres_url, since, result.revision)
             finally:
                 server.process.send_signal(signal.SIGCONT)
             stream.read_kind("reset")
             stream.read_until(lambda frame: frame.snapshot.last)
-            result = client.report_granules("j", granules(SUCCEEDED, *names(5)))
+            result = client.report_granules("j", granules(STAGED, *names(5), message="as it is"))
             stream.read_until(lambda frame: frame.revision == result.revision)
             check_old_history(client, stream.folded, since)
+        check_token_is_reset(server, client, left, since)
+
+
+@pytest.mark.parametrize("since", ["nothing", "some"])
+def test_a_stream_begun_before_a_server_notices_gets_nothing_of_the_history_that_was_undone(
+    postgres_url: str, since: str
+) -> None:
+    tables = ("job", "granule", "change")
+    run(postgres_url, MUTE)
+    # Neither told nor polling, the server has to notice by what it reads for the new stream.
+    with (
+        ServerProcess(postgres_url, poll_interval="600") as server,
+        JobStatusClient(server.address) as client,
+    ):
+        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(5)))
+        run(postgres_url, *(f"create table {table}_copy as table {table}" for table in tables))
+        with RawStream(server.address, "j", **SECOND) as open_before:
+            open_before.read_until(lambda frame: frame.snapshot.last)
+            result = report_lost_history(client)
+            open_before.read_until(lambda frame: frame.revision == result.revision)
+            run(postgres_url, *(f"truncate {table}" for table in tables))
+            run(postgres_url, *(f"insert into {table} table {table}_copy" for table in tables))
+            if since == "some":
+                live_another_life(postgres_url, "as much", result.revision - 2)
+            with RawStream(server.address, "j", **SECOND) as begun_after:
+                begun_after.read_kind("heartbeat")
+                assert begun_after.folded.revisions == []
+                check_only(client, begun_after.folded, since)
+                result = client.report_granules("j", granules(STAGED, *names(5), message="as it is"))
+                for stream in (open_before, begun_after):
+                    stream.read_until(lambda frame: frame.revision == result.revision)
+                    assert stream.folded.granules == read_table(client, "j")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from folded import Folded, counts_of
@@ -22,14 +23,20 @@ GRANULES = 10_000
 BATCH = 1_000
 
 
-def start_reporter(address: str, job_id: str, seed: int) -> subprocess.Popen[str]:
-    arguments = (address, job_id, GRANULES, BATCH, seed)
-    return subprocess.Popen(
-        [sys.executable, str(REPORTER), *map(str, arguments)],
+@contextmanager
+def reporter(address: str, job_id: str, seed: int) -> Iterator[subprocess.Popen[str]]:
+    """Start a reporter, which does not outlive the block."""
+    process = subprocess.Popen(
+        [sys.executable, str(REPORTER), address, job_id, str(GRANULES), str(BATCH), str(seed)],
         stdout=subprocess.PIPE,
         encoding="utf-8",
         env=environment(),
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def check_whole(folded: Folded, client: JobStatusClient, job_id: str) -> None:
@@ -43,14 +50,22 @@ def check_whole(folded: Folded, client: JobStatusClient, job_id: str) -> None:
 
 
 def test_ten_thousand_granules_from_four_processes_reach_a_watcher_once_each(database_url: str) -> None:
-    with ServerProcess(database_url) as server, JobStatusClient(server.address) as client:
+    with (
+        ServerProcess(database_url) as server,
+        ServerProcess(database_url) as other,
+        JobStatusClient(server.address) as client,
+    ):
         client.report_job(pb.Job(job_id="j"))
-        with Watcher(server.address, "j") as watcher:
+        with Watcher(server.address, "j") as watcher, ExitStack() as reporting:
             watcher.wait_for(lambda folded: folded.snapshots == [1], "the snapshot")
-            reporters = [start_reporter(server.address, "j", seed) for seed in range(4)]
-            for reporter in reporters:
-                answered, _ = reporter.communicate(timeout=120)
-                assert (reporter.returncode, int(answered)) == (0, 3 * (GRANULES + GRANULES // BATCH))
+            addresses = [server.address, other.address] * 2
+            reporters = [
+                reporting.enter_context(reporter(address, "j", seed))
+                for seed, address in enumerate(addresses)
+            ]
+            for process in reporters:
+                answered, _ = process.communicate(timeout=120)
+                assert (process.returncode, int(answered)) == (0, 3 * (GRANULES + GRANULES // BATCH))
             client.report_job(pb.Job(job_id="j", granules_complete=True))
             watcher.wait_for(lambda folded: folded.completed is not None, "the end")
             assert watcher.folded.counts == (0, 0, GRANULES, 0, 0)
@@ -81,12 +96,12 @@ def test_a_server_killed_again_and_again_loses_and_doubles_nothing(database_url:
         watcher = writing.enter_context(Watcher(server.address, "j"))
         watcher.wait_for(lambda folded: folded.whole, "the snapshot")
         writers = [
-            writing.enter_context(Writer(server.address, "j", lives(f"w{number}-", 150, number)))
+            writing.enter_context(Writer(server.address, "j", lives(f"w{number}-", 100, number)))
             for number in range(3)
         ]
         for kill in range(1, 4):
             # Each in the midst of reports that are being written and changes that are being sent.
-            watcher.wait_for_revision(300 * kill)
+            watcher.wait_for_revision(200 * kill)
             server.kill()
             server.start()
         with ThreadPoolExecutor() as pool:
@@ -99,14 +114,14 @@ def test_a_server_killed_again_and_again_loses_and_doubles_nothing(database_url:
             assert not writer.refused
             for reported in writer.acknowledged:
                 assert table["c", reported.granule_id].state >= reported.state  # type: ignore[index]
-        assert len(table) == watcher.folded.succeeded() == 450
+        assert len(table) == watcher.folded.succeeded() == 300
 
 
 def test_servers_started_at_once_on_one_empty_file_all_serve(sqlite_url: str) -> None:
     servers = [ServerProcess(sqlite_url) for _ in range(4)]
     with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         for server in servers:
-            stack.callback(lambda server=server: server.process and server.kill())
+            stack.push(server.__exit__)
         list(pool.map(ServerProcess.start, servers))
         clients = [stack.enter_context(JobStatusClient(server.address)) for server in servers]
         list(pool.map(lambda client: list(client.list()), clients))
