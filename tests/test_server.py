@@ -27,8 +27,9 @@ from processes import COMMAND, ServerProcess, environment, first_line, run_comma
 
 from jobstatus import v1 as pb
 from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
-from jobstatus_grpc import server as server_room
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
+from jobstatus_grpc.config import ServerConfig
+from jobstatus_grpc.transport import KEEPALIVE, server_options
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     job_status_service_pb2.DESCRIPTOR.services_by_name["JobStatusService"],
@@ -371,7 +372,7 @@ def test_reports_of_one_job_from_many_callers_at_once_are_all_taken(client: JobS
 
 def test_the_options_of_the_server_are_ones_that_grpc_knows() -> None:
     known = Path(cygrpc.__file__).read_bytes()
-    names = [name for name, _ in server_room._OPTIONS]
+    names = [name for name, _ in server_options(ServerConfig(), KEEPALIVE)]
     assert len(names) == len(set(names)) > 5
     assert [name for name in names if f"{name}\0".encode() not in known] == []
     # Nearly the same as one of them, documented in many places, and nobody's.

@@ -44,6 +44,7 @@ class Room:
             snapshots=pool,
             poll_interval=0.2,
             max_age=3600,
+            write_timeout=30,
         )
         self.reader = StatusReader(store, pool)
 
@@ -268,7 +269,7 @@ def test_all_waiting_ends_when_the_server_drains(store: JobStore, reported: bool
             await happened(
                 lambda: any(feed._waiters for feed in hub._feeds.values()) or bool(hub._arrivals._waiters)
             )
-            hub.drain()
+            hub.drain(0.0)
             with pytest.raises(ServerDraining):
                 await waiting
             with pytest.raises(ServerDraining):
