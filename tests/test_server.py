@@ -53,6 +53,8 @@ _REQUESTS: Final[dict[str, Any]] = {
     ),
     "GetJobStatus": pb.GetJobStatusRequest(job_id="j"),
     "ListJobs": pb.ListJobsRequest(),
+    "BatchGetJobStatus": pb.BatchGetJobStatusRequest(job_ids=["j"]),
+    "WaitJob": pb.WaitJobRequest(job_id="j"),
     "WatchJob": pb.WatchJobRequest(job_id="j"),
     "DeleteJob": pb.DeleteJobRequest(job_id="j"),
 }
