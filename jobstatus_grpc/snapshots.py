@@ -25,6 +25,8 @@ _KEPT_BYTES: Final = 32 * MAX_FRAME_BYTES
 # From so many granules on a snapshot serves for a while though the job goes on, in seconds since it began.
 _LARGE: Final = 10_000
 _LATELY: Final = 15.0
+# After so many seconds it is of no use to anybody else.
+_LONG: Final = 600.0
 
 
 class _Spilled(NamedTuple):
@@ -131,7 +133,8 @@ class Snapshot:
                     waiting.append(granule)
                     size += added
                 if self._abandoned:
-                    return
+                    # Never taken for a whole snapshot, should somebody have come after all.
+                    raise StoreUnavailable
             self._append(stored, waiting, last=True)
 
     def _append(self, stored: StoredJob, granules: list[Granule], last: bool) -> None:
@@ -199,9 +202,13 @@ class SnapshotShelf:
         snapshot = self._kept.get(key)
         if snapshot is not None:
             snapshot.watchers += 1
-            if await self._serves(snapshot, stored):
+            serves = False
+            try:
+                serves = await self._serves(snapshot, stored)
+            finally:
+                snapshot.watchers -= not serves
+            if serves:
                 return snapshot
-            snapshot.watchers -= 1
         newer = self._kept.get(key)
         if newer is None or newer is snapshot:
             newer = self._kept[key] = self._make(key)
@@ -226,8 +233,12 @@ class SnapshotShelf:
         """Forget what nobody takes any more, the oldest first, until what is kept fits into memory."""
         size = sum(snapshot.in_memory for snapshot in self._kept.values())
         for key, snapshot in list(self._kept.items()):
-            late = time.monotonic() - snapshot.began > _LATELY
-            if not snapshot.watchers and (late or size > _KEPT_BYTES or not snapshot.complete):
+            age = time.monotonic() - snapshot.began
+            idle = not snapshot.watchers
+            if idle and (age > _LATELY or size > _KEPT_BYTES or not snapshot.complete):
                 snapshot.abandon()
                 size -= snapshot.in_memory
+                del self._kept[key]
+            elif age > _LONG:
+                # Whoever still takes it keeps it.
                 del self._kept[key]
