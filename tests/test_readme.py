@@ -67,6 +67,10 @@ EXPECTATIONS: Final = (
     Expectation("JobStatusService/ListJobs", ('"demo"',)),
     Expectation('"max_frames": 4', ('"snapshot"', '"changes"')),
     Expectation('"snapshot_only": true', ('"snapshot"', '"last": true')),
+    Expectation("DELIVERY_LATEST", ('"snapshot"', '"changes"', '"granule"')),
+    Expectation("DELIVERY_NONE", ('"snapshot"', '"changes"', '"last": true')),
+    Expectation("JobStatusService/WaitJob", ('"done": true', '"resume_token"')),
+    Expectation("BatchGetJobStatus", ('"job_id": "demo"', '"JOB_NOT_FOUND"')),
     Expectation('"nope"', ("NotFound", "JOB_NOT_FOUND", "ResourceInfo"), (64 + 5,)),
     Expectation('{"job_id": ""}', ("MISSING_PARAMETER_VALUE", "BadRequest", "is required"), (64 + 3,)),
     Expectation("JobReportService/ReportJob", ('"applied_count": 3', "JOB_STATE_PENDING")),
@@ -79,13 +83,22 @@ EXPECTATIONS: Final = (
     Expectation("GRANULE_STATE_STAGED", ("JOB_STATE_RUNNING",)),
     Expectation("the archive refused", ("JOB_STATE_FAILED", '"applied_count": 2')),
     Expectation("JobReportService/DeleteJob", ("{",)),
-    Expectation("client.report_job", ("snapshot 1\n", "4 completed 1\n")),
+    Expectation(
+        "client.report_job",
+        ("snapshot 1\n", "4 completed 1\n", "ended: True\n", "copy-1 1\n", "copy-0 JOB_NOT_FOUND\n"),
+    ),
     Expectation("pb.JobStatusServiceStub(channel)", ("pending_count: ", "failed_count: ")),
     Expectation("jobstatus get demo", ("demo in project default", "240 granules")),
     Expectation("jobstatus list --state", ("copy-1", "SUCCEEDED")),
     # The attempt may just have ended.
     Expectation("jobstatus watch demo", ("job demo is ",), (130, 0, 1), Way.INTERRUPTED),
     Expectation("jobstatus watch copy-1", ('"snapshot"', '"completed"')),
+    Expectation("jobstatus wait copy-1", ("job copy-1 is SUCCEEDED: 1 granule: 1 succeeded\n",)),
+    # As above: the attempt may have ended, and badly.
+    Expectation("jobstatus wait demo", ("job demo is ", "240 granules"), (0, 1)),
+    Expectation(
+        "jobstatus verify demo", ("two watchers held the same revision", "all the same", "\nproved\n")
+    ),
     Expectation("| jobstatus report -", ("line 1: job copy-2 is FAILED",)),
     Expectation("jobstatus watch copy-2", ("has ended: FAILED", "no disk"), (1,)),
     Expectation("jobstatus import --format", ("is RUNNING", "4 granules: 1 pending, 2 succeeded, 1 failed")),
