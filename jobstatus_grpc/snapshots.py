@@ -191,8 +191,12 @@ class SnapshotShelf:
         self._make = make
         self._kept: dict[JobKey, Snapshot] = {}
 
-    async def open(self, key: JobKey) -> Snapshot:
+    async def open(self, key: JobKey, exact: bool) -> Snapshot:
         """Return a snapshot of a job; `Snapshot.leave` gives it back.
+
+        Args:
+            key: the job's ids.
+            exact: whether it has to be of the job as it is now, since no changes will follow it.
 
         Raises:
             JobNotFound: there is no such job.
@@ -204,7 +208,7 @@ class SnapshotShelf:
             snapshot.watchers += 1
             serves = False
             try:
-                serves = await self._serves(snapshot, stored)
+                serves = await self._serves(snapshot, stored, exact)
             finally:
                 snapshot.watchers -= not serves
             if serves:
@@ -215,7 +219,7 @@ class SnapshotShelf:
         newer.watchers += 1
         return newer
 
-    async def _serves(self, snapshot: Snapshot, stored: StoredJob) -> bool:
+    async def _serves(self, snapshot: Snapshot, stored: StoredJob, exact: bool) -> bool:
         try:
             await snapshot.chunk(0)
         except (JobNotFound, StoreUnavailable):
@@ -227,7 +231,7 @@ class SnapshotShelf:
             return True
         lately = time.monotonic() - snapshot.began < _LATELY
         large = sum(held.job.totals) >= _LARGE
-        return large and lately and held.job.revision < stored.job.revision
+        return not exact and large and lately and held.job.revision < stored.job.revision
 
     def tidy(self) -> None:
         """Forget what nobody takes any more, the oldest first, until what is kept fits into memory."""

@@ -166,7 +166,8 @@ class Stream:
         try:
             if self._query.delivery is Delivery.NONE:
                 return await self._send_job()
-            return await self._send_chunks(await self._patiently(self._hub.open_snapshot(self._query.key)))
+            opening = self._hub.open_snapshot(self._query.key, exact=self._query.snapshot_only)
+            return await self._send_chunks(await self._patiently(opening))
         except JobNotFound:
             if self._sent:
                 raise JobDeleted(*self._query.key) from None

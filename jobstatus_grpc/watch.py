@@ -201,14 +201,16 @@ class WatchHub:
         """
         return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_job, key)
 
-    async def open_snapshot(self, key: JobKey) -> Snapshot:
+    async def open_snapshot(self, key: JobKey, exact: bool) -> Snapshot:
         """Return a snapshot of a job, shared by those who ask for it together; `leave` gives it back.
+
+        With `exact` it is of the job as it is now; otherwise a large one may have been begun a little ago.
 
         Raises:
             JobNotFound: there is no such job.
             StoreUnavailable: the database does not answer.
         """
-        return await self._shelf.open(key)
+        return await self._shelf.open(key, exact)
 
     def _make_snapshot(self, key: JobKey) -> Snapshot:
         snapshot = Snapshot(self.store, key, self.encoder, self.tokens())
