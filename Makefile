@@ -58,6 +58,10 @@ lint: install .buf/googleapis ## Check style, types and protos.
 test: install ## Run the tests, on SQLite and on a PostgreSQL they start themselves.
 	$(BIN)/pytest $(TEST)
 
+.PHONY: bench
+bench: install ## Measure the speed: ONLY=section, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
+	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
+
 .PHONY: check
 check: verify-proto lint test ## All that must hold before a commit.
 

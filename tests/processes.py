@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -70,7 +70,10 @@ class ServerProcess:
     Attributes:
         database_url: its database.
         address: its `host:port`, the same after every `start`.
+        command: what starts `jobstatus`.
     """
+
+    command: Sequence[str] = (COMMAND,)
 
     def __init__(self, database_url: str, *arguments: str, **settings: str) -> None:
         self.database_url = database_url
@@ -90,7 +93,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start it, and return when it is ready."""
         self.process = subprocess.Popen(
-            [COMMAND, "serve", "--listen", self.address, *self._arguments],
+            [*self.command, "serve", "--listen", self.address, *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             encoding="utf-8",

@@ -1,0 +1,1 @@
+"""The measure of speed, `make bench`: ratios against baselines of the same run. Nothing here is a test."""
