@@ -29,6 +29,8 @@ class Coalescing(Generic[K, V]):
         task = self._next.get(key)
         if task is None:
             task = asyncio.create_task(self._run(key, self._running.get(key)))
+            # Its failure is for those who wait; there may be none left.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._next[key] = task
         # One caller's cancellation is not the others'.
         return await asyncio.shield(task)

@@ -32,10 +32,12 @@ from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
 _log = logging.getLogger(__name__)
 
 # What a feed keeps for watchers that are slightly behind.
-_KEPT_CHANGES: Final = 4096
-_KEPT_BYTES: Final = 4 * MAX_FRAME_BYTES
-# Reading again rests nine times as long as it took: at most a tenth of the time is spent on it.
+_KEPT_CHANGES: Final = 50_000
+_KEPT_BYTES: Final = 8 * MAX_FRAME_BYTES
+# Reading again rests nine times as long as it took, so that at most a tenth of the time is spent on it; but
+# not so long that anybody sees it, since a long reading has found much.
 _REST_FACTOR: Final = 9.0
+_LONGEST_REST: Final = 0.02
 
 
 class FrameEncoder(Protocol):
@@ -224,7 +226,7 @@ class Feed:
                         if not looker.done():
                             looker.set_result(None)
                 if self.head == self.stored.position:
-                    await asyncio.sleep(_REST_FACTOR * (time.monotonic() - start))
+                    await asyncio.sleep(min(_REST_FACTOR * (time.monotonic() - start), _LONGEST_REST))
                 else:
                     self._asked = True
         except StoreUnavailable:

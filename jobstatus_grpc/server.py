@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -42,8 +43,10 @@ _STATUS_SERVICE: Final = job_status_service_pb2.DESCRIPTOR.services_by_name["Job
 _REPORT_SERVICE: Final = job_report_service_pb2.DESCRIPTOR.services_by_name["JobReportService"].full_name
 
 _TAIL_THREADS: Final = 2
+_BEHIND_THREADS: Final = 2
 _SNAPSHOT_THREADS: Final = 2
 _PREPARE_INTERVAL: Final = 1.0
+_GC_THRESHOLDS: Final = (20_000, 20, 50)
 # A thread that encodes gives the event loop its turn this often, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 
@@ -66,7 +69,7 @@ class Server:
         self._config = config
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
-        reading = config.read_threads + _TAIL_THREADS + _SNAPSHOT_THREADS + 2
+        reading = config.read_threads + _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + 2
         self._store = open_store(config.database_url, reading, config.write_threads + 1, config.notify)
         self._pools = {
             name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
@@ -74,6 +77,7 @@ class Server:
                 ("read", config.read_threads),
                 ("write", config.write_threads),
                 ("tail", _TAIL_THREADS),
+                ("behind", _BEHIND_THREADS),
                 ("snapshot", _SNAPSHOT_THREADS),
                 ("probe", 1),
                 ("retention", 1),
@@ -84,6 +88,7 @@ class Server:
             FrameEncoder(),
             self._tokens,
             tail=self._pools["tail"],
+            behind=self._pools["behind"],
             snapshots=self._pools["snapshot"],
             poll_interval=config.poll_interval,
             max_age=config.max_stream_age,
@@ -188,6 +193,10 @@ def serve(config: ServerConfig) -> None:
 async def _serve(config: ServerConfig) -> None:
     server = Server(config)
     await server.start()
+    # Thousands of streams are many objects that live long: looking through them at the usual pace took a
+    # quarter of the time.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     print(f"listening on {server.address}", flush=True)  # noqa: T201
     running = asyncio.create_task(server.run())
     stopping = asyncio.Event()

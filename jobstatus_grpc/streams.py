@@ -203,7 +203,7 @@ class Stream:
         """Send everything after `point` that the store has, reading it for this stream alone."""
         while True:
             moment = time.monotonic()
-            read = await self._patiently(self._hub.read_changes(*point))
+            read = await self._patiently(self._hub.catch_up(point))
             if read is None:
                 raise await self._hub.why_gone(self._query.key)
             batch, entries = read

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from jobstatus_grpc.arrivals import Arrivals
+from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
@@ -40,7 +41,8 @@ class WatchHub:
         store: what is watched.
         encoder: makes the frames.
         tokens: returns what signs tokens; raises StoreUnavailable before the store has been prepared.
-        tail: threads that read changes.
+        tail: threads that read changes as they come.
+        behind: threads that read changes for streams that have fallen behind.
         snapshots: threads that read snapshots.
         poll_interval: seconds between two looks at all watched jobs.
         max_age: seconds after which a stream has to reconnect, give or take a tenth.
@@ -54,6 +56,7 @@ class WatchHub:
         tokens: Callable[[], Tokens],
         *,
         tail: Executor,
+        behind: Executor,
         snapshots: Executor,
         poll_interval: float,
         max_age: float,
@@ -65,6 +68,8 @@ class WatchHub:
         self.max_age = max_age
         self.draining = False
         self._tail = tail
+        self._behind = behind
+        self._catching_up = Coalescing(self._read_behind)
         self._snapshots = snapshots
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
@@ -179,6 +184,17 @@ class WatchHub:
             StoreUnavailable: the database does not answer.
         """
         return await asyncio.get_running_loop().run_in_executor(self._tail, self._read, job_pk, position)
+
+    async def catch_up(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
+        """Read and encode the changes after a point, once for all streams that are there at the moment.
+
+        On threads of its own: who is behind does not hold up those who are not. Raises what `read_changes`
+        raises.
+        """
+        return await self._catching_up(point)
+
+    async def _read_behind(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
+        return await asyncio.get_running_loop().run_in_executor(self._behind, self._read, *point)
 
     async def why_gone(self, key: JobKey) -> JobStatusError:
         """Return why a watched job is no longer there: Replaced, or JobDeleted.

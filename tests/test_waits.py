@@ -41,6 +41,7 @@ class Room:
             FrameEncoder(),
             lambda: Tokens(*store.identity),
             tail=pool,
+            behind=pool,
             snapshots=pool,
             poll_interval=0.2,
             max_age=3600,
