@@ -90,6 +90,8 @@ cross join lateral (
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
+    insert = staticmethod(insert)
+
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(
             engine(url, write_connections, "READ COMMITTED"),
@@ -148,18 +150,12 @@ class PostgresJobStore(SqlJobStore):
         granules = [rows.granule_from_row(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
 
-    def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
-        job = schema.job
-        inserted = insert(job).values(values).on_conflict_do_nothing().returning(job.c.job_pk)
-        return connection.execute(inserted).scalar()
-
     def write_report(
         self,
         connection: Connection,
         job_pk: int,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
-        values: Mapping[str, Any],
     ) -> None:
         parameters = {
             "job_pk": job_pk,
@@ -167,9 +163,6 @@ class PostgresJobStore(SqlJobStore):
             **_array_parameters("c", rows.CHANGE_COLUMNS, changes),
         }
         connection.execute(_WRITE_REPORT, parameters)
-        if values:
-            job = schema.job
-            connection.execute(job.update().where(job.c.job_pk == job_pk).values(**values))
 
     def announce(self, job_pk: int) -> None:
         if self._notify:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Connection, select, update
@@ -108,8 +109,7 @@ class ReportTransaction:
             values["commit_id"] = self._commit_id
             return self._write(connection, stored.job_pk, stored.job.revision, merged, values)
         if values:
-            job = schema.job
-            connection.execute(update(job).where(job.c.job_pk == stored.job_pk).values(values))
+            self._set(connection, stored.job_pk, values)
         return _result(stored.job_pk, merged, stored.commit_id)
 
     def _write(
@@ -121,10 +121,15 @@ class ReportTransaction:
             job_pk,
             [rows.granule_row(granule) for granule in merged.granules.values()],
             [rows.change_row(change) for change in merged.changes],
-            values,
         )
+        if values:
+            self._set(connection, job_pk, values)
         self._tried = _Try(job_pk, base + 1, result)
         return result
+
+    def _set(self, connection: Connection, job_pk: int, values: Mapping[str, object]) -> None:
+        job = schema.job
+        connection.execute(update(job).where(job.c.job_pk == job_pk).values(**values))
 
 
 def _result(job_pk: int, merged: Merged, commit_id: int) -> ReportResult:

@@ -71,7 +71,10 @@ class SqlJobStore(JobStore):
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
+        insert: SQLAlchemy's insert of the database's dialect, which knows ON CONFLICT.
     """
+
+    insert: Callable[..., Any]
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -106,9 +109,10 @@ class SqlJobStore(JobStore):
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
         """Return the database's clock, and those of the granules that exist."""
 
-    @abc.abstractmethod
     def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
         """Insert a job and return its `job_pk`; `None` if somebody else did first."""
+        inserted = self.insert(schema.job).values(values).on_conflict_do_nothing().returning(_JOB.job_pk)
+        return connection.execute(inserted).scalar()
 
     @abc.abstractmethod
     def write_report(
@@ -117,9 +121,8 @@ class SqlJobStore(JobStore):
         job_pk: int,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
-        values: Mapping[str, Any],
     ) -> None:
-        """Write the granules, append the changes, and set the job's columns."""
+        """Write the granules, and append the changes, not empty."""
 
     @abc.abstractmethod
     def announce(self, job_pk: int) -> None:

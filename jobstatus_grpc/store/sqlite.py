@@ -57,6 +57,8 @@ from json_each(:keys) as k cross join job
 class SqliteJobStore(SqlJobStore):
     """A store in an SQLite file, in WAL mode, durable at every commit."""
 
+    insert = staticmethod(insert)
+
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
         super().__init__(
@@ -110,26 +112,17 @@ class SqliteJobStore(SqlJobStore):
         granules = map(rows.granule_from_row, found)
         return now, {granule.key: granule for granule in granules}
 
-    def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
-        job = schema.job
-        inserted = insert(job).values(values).on_conflict_do_nothing().returning(job.c.job_pk)
-        return connection.execute(inserted).scalar()
-
     def write_report(
         self,
         connection: Connection,
         job_pk: int,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
-        values: Mapping[str, Any],
     ) -> None:
         # Tuples straight to the driver: SQLAlchemy's own inserts are three times slower here.
         if granules:
             connection.exec_driver_sql(_UPSERT_GRANULE, [(job_pk, *row) for row in granules])
         connection.exec_driver_sql(_INSERT_CHANGE, [(job_pk, *row) for row in changes])
-        if values:
-            job = schema.job
-            connection.execute(job.update().where(job.c.job_pk == job_pk).values(**values))
 
     def announce(self, job_pk: int) -> None:
         """Do nothing: other processes see the file change."""
