@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 
 PYTHON ?= python3
+# Tests mostly wait; each job has a PostgreSQL of its own.
+TEST_JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/jobstatus/v1/*.proto)
@@ -56,7 +58,7 @@ lint: install .buf/googleapis ## Check style, types and protos.
 
 .PHONY: test
 test: install ## Run the tests, on SQLite and on a PostgreSQL they start themselves.
-	$(BIN)/pytest $(TEST)
+	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST)
 
 .PHONY: bench
 bench: install ## Measure the speed: ONLY=section, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
