@@ -75,17 +75,24 @@ class ScriptedServer(pb.JobStatusServiceServicer):
         self, request: pb.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchJobResponse]:
         self.asked.append(request)
-        left = threading.Event()
-        context.add_callback(left.set)
+        left, played = threading.Event(), threading.Event()
+
+        def end() -> None:
+            left.set()
+            # A client that leaves during a `yield` is never seen by what follows it.
+            if not played.is_set():
+                self.gone.set()
+
+        context.add_callback(end)
         for step in self.streams.pop(0):
             if isinstance(step, Frame):
                 yield step
             elif isinstance(step, grpc.Status):
+                played.set()
                 context.abort_with_status(step)
             else:
                 left.wait(step)
-                if left.is_set():
-                    self.gone.set()
+        played.set()
 
     def GetJobStatus(  # noqa: N802
         self, request: pb.GetJobStatusRequest, context: grpc.ServicerContext
