@@ -21,7 +21,7 @@ from watching import SECOND, RawStream, Watcher
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 
-HELD = 6.0
+HELD = 10.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
