@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.convert import requests, resources
+from jobstatus_grpc.convert import reports, requests, resources
 from jobstatus_grpc.convert.batches import batch_get_job_status, batch_to_pb
 from jobstatus_grpc.convert.waits import wait_job
 from jobstatus_grpc.errors import PageTokenInvalid, ServerDraining, Violation
@@ -156,13 +156,13 @@ class JobReportServicer(pb.JobReportServiceServicer):
     async def ReportJob(  # noqa: N802
         self, request: pb.ReportJobRequest, context: _Context
     ) -> pb.ReportJobResponse:
-        result = await self._writer.report(partial(requests.report_job, request), deadline(context))
+        result = await self._writer.report(partial(reports.report_job, request), deadline(context))
         return pb.ReportJobResponse(**_outcome(result))
 
     async def ReportGranules(  # noqa: N802
         self, request: pb.ReportGranulesRequest, context: _Context
     ) -> pb.ReportGranulesResponse:
-        result = await self._writer.report(partial(requests.report_granules, request), deadline(context))
+        result = await self._writer.report(partial(reports.report_granules, request), deadline(context))
         return pb.ReportGranulesResponse(**_outcome(result))
 
     async def DeleteJob(  # noqa: N802

@@ -80,7 +80,17 @@ _ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
 
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
-    *("client", "config", "convert.requests", "convert.resources", "demo", "errors", "feeds"),
+    *(
+        "client",
+        "config",
+        "convert.faults",
+        "convert.reports",
+        "convert.requests",
+        "convert.resources",
+        "demo",
+        "errors",
+        "feeds",
+    ),
     *("coalescing", "deliveries", "formats.orca", "health", "reads", "reports", "retention", "snapshots"),
     *("store", "store.base", "tokens", "verify", "verify.checker", "verify.minutes", "verify.probe"),
     *("verify.record", "verify.stream", "watch"),

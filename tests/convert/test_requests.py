@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.convert import requests
+from jobstatus_grpc.convert import reports, requests
 from jobstatus_grpc.errors import INVALID, MISSING, InvalidRequest
 from jobstatus_grpc.model import (
     Delivery,
@@ -39,21 +39,21 @@ def granule_faults(**fields: Any) -> dict[str, str]:
     request = pb.ReportGranulesRequest(
         job_id="j", granules=[pb.Granule(granule_id="first"), pb.Granule(**({"granule_id": "g"} | fields))]
     )
-    found = faults(requests.report_granules, request)
+    found = faults(reports.report_granules, request)
     assert all(field.startswith("granules[1].") for field in found)
     return {field.removeprefix("granules[1]."): words for field, (words, _) in found.items()}
 
 
 def job_faults(**fields: Any) -> dict[str, str]:
     request = pb.ReportJobRequest(job=pb.Job(**({"job_id": "j"} | fields)))
-    found = faults(requests.report_job, request)
+    found = faults(reports.report_job, request)
     assert all(field.startswith("job.") for field in found)
     return {field.removeprefix("job."): words for field, (words, _) in found.items()}
 
 
 def granule_of(**fields: Any) -> GranuleReport:
     request = pb.ReportGranulesRequest(job_id="j", granules=[pb.Granule(**({"granule_id": "g"} | fields))])
-    return requests.report_granules(request).granules[0]
+    return reports.report_granules(request).granules[0]
 
 
 def test_a_whole_report_of_a_job_is_read() -> None:
@@ -94,7 +94,7 @@ def test_a_whole_report_of_a_job_is_read() -> None:
         False,
         {"k": "v", "empty": ""},
     )
-    assert requests.report_job(request) == Report(JobKey("p", "j"), job, [GranuleReport("c", "g")], True)
+    assert reports.report_job(request) == Report(JobKey("p", "j"), job, [GranuleReport("c", "g")], True)
 
 
 def test_a_whole_report_of_granules_is_read() -> None:
@@ -111,12 +111,12 @@ def test_a_whole_report_of_granules_is_read() -> None:
     )
     request = pb.ReportGranulesRequest(project_id="p", job_id="j", granules=[granule], authoritative=True)
     expected = GranuleReport("c", "g", GranuleState.STAGED, "staged", 3, ItemError("", "r"), "", -1, 0)
-    assert requests.report_granules(request) == Report(JobKey("p", "j"), None, [expected], True)
+    assert reports.report_granules(request) == Report(JobKey("p", "j"), None, [expected], True)
 
 
 def test_what_is_absent_is_no_news() -> None:
     request = pb.ReportJobRequest(job=pb.Job(job_id="j"))
-    assert requests.report_job(request) == Report(JobKey("default", "j"), JobReport("default", "j"), [])
+    assert reports.report_job(request) == Report(JobKey("default", "j"), JobReport("default", "j"), [])
     assert granule_of() == GranuleReport("", "g")
 
 
@@ -135,7 +135,7 @@ def test_output_only_fields_are_not_looked_at() -> None:
     granule = pb.Granule(granule_id="g", update_time=never, revision=-5)
     job = pb.Job(job_id="j", create_time=never, update_time=never, revision=-5)
     job.totals.pending_count = -1
-    report = requests.report_job(pb.ReportJobRequest(job=job, granules=[granule]))
+    report = reports.report_job(pb.ReportJobRequest(job=job, granules=[granule]))
     assert (report.job, report.granules) == (JobReport("default", "j"), [GranuleReport("", "g")])
 
 
@@ -154,14 +154,14 @@ def test_a_state_is_reported_if_there_is_a_word_for_it(
     fields: dict[str, Any], state: int | None, native_state: str | None
 ) -> None:
     assert granule_of(**fields)[2:4] == (state, native_state)
-    report = requests.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", **fields)))
+    report = reports.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", **fields)))
     assert report.job is not None
     assert (report.job.state, report.job.native_state) == (state, native_state)
 
 
 def test_states_are_of_the_models_own_types() -> None:
     assert type(granule_of(state=3).state) is GranuleState
-    job = requests.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", state=pb.JOB_STATE_SUCCEEDED))).job
+    job = reports.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", state=pb.JOB_STATE_SUCCEEDED))).job
     assert job is not None
     assert type(job.state) is JobState
 
@@ -189,7 +189,7 @@ def test_ids_are_opaque(good: str) -> None:
     request = pb.ReportGranulesRequest(
         project_id=good, job_id=good, granules=[pb.Granule(collection_id=good, granule_id=good)]
     )
-    report = requests.report_granules(request)
+    report = reports.report_granules(request)
     assert (report.key, report.granules[0].key) == ((good, good), (good, good))
 
 
@@ -269,14 +269,14 @@ def test_bad_keys_of_labels_are_faults_in_words_that_are_safe_to_show() -> None:
 
 def test_missing_parts_are_missing_and_not_invalid() -> None:
     required = ("is required", MISSING)
-    assert faults(requests.report_job, pb.ReportJobRequest()) == {"job": required}
-    assert faults(requests.report_job, pb.ReportJobRequest(job=pb.Job())) == {"job.job_id": required}
-    assert faults(requests.report_granules, pb.ReportGranulesRequest()) == {
+    assert faults(reports.report_job, pb.ReportJobRequest()) == {"job": required}
+    assert faults(reports.report_job, pb.ReportJobRequest(job=pb.Job())) == {"job.job_id": required}
+    assert faults(reports.report_granules, pb.ReportGranulesRequest()) == {
         "job_id": required,
         "granules": required,
     }
     with pytest.raises(InvalidRequest) as caught:
-        requests.report_job(pb.ReportJobRequest())
+        reports.report_job(pb.ReportJobRequest())
     assert caught.value.reason == MISSING
     for request in (pb.GetJobStatusRequest(), pb.WatchJobRequest(), pb.DeleteJobRequest()):
         assert faults(requests.job_key, request) == {"job_id": required}
@@ -292,17 +292,17 @@ def test_every_fault_is_named_at_once_and_in_its_place() -> None:
         "granules[3].state": ("9 is not a state", INVALID),
         "granules[999].attempt": ("0 is less than 1", INVALID),
     }
-    found = faults(requests.report_job, pb.ReportJobRequest(job=pb.Job(attempt=0), granules=granules))
+    found = faults(reports.report_job, pb.ReportJobRequest(job=pb.Job(attempt=0), granules=granules))
     assert found == {
         "job.job_id": ("is required", MISSING),
         "job.attempt": ("0 is less than 1", INVALID),
         **words,
     }
-    assert faults(requests.report_job, pb.ReportJobRequest(granules=granules)) == {
+    assert faults(reports.report_job, pb.ReportJobRequest(granules=granules)) == {
         "job": ("is required", MISSING),
         **words,
     }
-    assert faults(requests.report_granules, pb.ReportGranulesRequest(granules=granules)) == {
+    assert faults(reports.report_granules, pb.ReportGranulesRequest(granules=granules)) == {
         "job_id": ("is required", MISSING),
         **words,
     }
@@ -311,20 +311,20 @@ def test_every_fault_is_named_at_once_and_in_its_place() -> None:
 def test_a_report_holds_ten_thousand_granules_and_no_more() -> None:
     granules = [pb.Granule(granule_id=str(number)) for number in range(10_000)]
     request = pb.ReportGranulesRequest(job_id="j", granules=granules)
-    assert [granule.granule_id for granule in requests.report_granules(request).granules] == [
+    assert [granule.granule_id for granule in reports.report_granules(request).granules] == [
         str(number) for number in range(10_000)
     ]
     request.granules.add()
-    assert faults(requests.report_granules, request) == {"granules": ("are 10001, more than 10000", INVALID)}
+    assert faults(reports.report_granules, request) == {"granules": ("are 10001, more than 10000", INVALID)}
 
 
 def test_a_report_takes_four_mebibytes_and_no_more() -> None:
     request = pb.ReportGranulesRequest(job_id="j", granules=[pb.Granule(granule_id="g", message="")])
     request.granules[0].message = "x" * (4 * 1024 * 1024 - request.ByteSize() - 6)
     assert request.ByteSize() == 4 * 1024 * 1024
-    requests.report_granules(request)
+    reports.report_granules(request)
     request.granules[0].message += "x"
-    assert faults(requests.report_granules, request) == {
+    assert faults(reports.report_granules, request) == {
         "request": ("takes 4194305 bytes, more than 4194304", INVALID)
     }
 
@@ -332,7 +332,7 @@ def test_a_report_takes_four_mebibytes_and_no_more() -> None:
 def test_a_report_with_nothing_but_faults_is_refused_in_bounded_memory() -> None:
     labels = {f"\n{number}": "" for number in range(200_000)}
     with pytest.raises(InvalidRequest) as caught:
-        requests.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", labels=labels)))
+        reports.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", labels=labels)))
     assert len(caught.value.violations) == 100_000
     assert all(violation.field.startswith("job.labels[") for violation in caught.value.violations)
 
