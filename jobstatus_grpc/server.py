@@ -104,7 +104,6 @@ class Server:
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor()], options=server_options(config, keepalive)
         )
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Bind, serve, and see to the database in the background.
@@ -174,7 +173,7 @@ class Server:
             try:
                 return await loop.run_in_executor(self._pools["probe"], self._store.prepare)
             except StoreUnavailable:
-                _log.warning("waiting for the database")
+                _log.warning("waiting for the database %s", self._config.shown_database_url)
                 await asyncio.sleep(_PREPARE_INTERVAL)
 
 
