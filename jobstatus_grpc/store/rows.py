@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import select
+
 from jobstatus_grpc.model import Change, Granule, GranuleState, ItemError, Job, JobState, Totals
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import StoredJob
@@ -89,6 +91,7 @@ JOB_COLUMNS: Final = tuple(
         "end_time_reported",
     ]
 )
+SELECT_JOB: Final = select(*JOB_COLUMNS)
 # A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
 _DOCUMENT_FIELDS: Final = tuple(
     field

@@ -8,22 +8,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text
 
-from jobstatus_grpc.errors import HistoryChanged, HistoryPruned, JobNotFound, StoreUnavailable
+from jobstatus_grpc.errors import JobNotFound, StoreUnavailable
 from jobstatus_grpc.model import (
-    MAX_FRAME_BYTES,
-    Change,
     Granule,
     GranuleKey,
     JobKey,
     Position,
     Report,
-    change_bytes,
-    granule_bytes,
-    job_bytes,
 )
-from jobstatus_grpc.store import removal, rows, schema
+from jobstatus_grpc.store import history, lists, pages, removal, rows, schema
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     GranuleQuery,
@@ -44,25 +39,6 @@ from jobstatus_grpc.store.retry import retry, translated
 T = TypeVar("T")
 
 _JOB: Final = schema.job.c
-_GRANULE: Final = schema.granule.c
-_CHANGE: Final = schema.change.c
-_GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
-_SELECT_JOB: Final = select(*rows.JOB_COLUMNS)
-_SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS)).order_by(
-    _GRANULE.collection_id, _GRANULE.granule_id
-)
-_SELECT_CHANGES: Final = select(*(_CHANGE[column.name] for column in rows.CHANGE_COLUMNS)).order_by(
-    _CHANGE.revision
-)
-
-# A page is read in steps, so that many large rows are not all fetched to be thrown away.
-_STEP_ROWS: Final = 1000
-_STEP_CHANGES: Final = 250
-_SNAPSHOT_ROWS: Final = 300
-# How many jobs a page of ListJobs looks at where filters match rarely.
-_EXAMINED_JOBS: Final = 10_000
-# What a page or frame holds besides its items: tokens, totals, lengths.
-_ENVELOPE_BYTES: Final = 4096
 
 
 class SqlJobStore(JobStore):
@@ -210,69 +186,24 @@ class SqlJobStore(JobStore):
         return self._reading(run, deadline) if keys else {}
 
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
-        def run(connection: Connection) -> JobPage:
-            stored = _find_job(connection, key)
-            budget = MAX_FRAME_BYTES - job_bytes(stored.job) - _ENVELOPE_BYTES
-            granules: list[Granule] = []
-            after = query.after
-            # One granule more than the page holds tells whether others follow.
-            while (missing := query.limit + 1 - len(granules)) > 0:
-                found = _read_granule_step(connection, stored.job_pk, query, after, min(missing, _STEP_ROWS))
-                granules += found
-                if len(found) < min(missing, _STEP_ROWS) or sum(map(granule_bytes, granules)) > budget:
-                    break
-                after = found[-1].key
-            fitting = min(query.limit, _fitting(granules, granule_bytes, budget))
-            return JobPage(stored, granules[:fitting], len(granules) > fitting)
-
-        return self._reading(run, deadline)
+        return self._reading(
+            lambda connection: pages.read_page(connection, _find_job(connection, key), query), deadline
+        )
 
     def list_jobs(self, query: JobQuery, deadline: float | None = None) -> JobList:
-        def run(connection: Connection) -> JobList:
-            filters = self._filters(query)
-            jobs = _SELECT_JOB.where(*_among(query)).order_by(_JOB.job_pk.desc()).limit(query.limit + 1)
-            last = None
-            if filters:
-                last = connection.scalar(
-                    select(_JOB.job_pk)
-                    .where(*_among(query))
-                    .order_by(_JOB.job_pk.desc())
-                    .limit(1)
-                    .offset(_EXAMINED_JOBS - 1)
-                )
-                jobs = jobs.where(*filters, *([] if last is None else [_JOB.job_pk >= last]))
-            found = [rows.stored_job_from_row(row) for row in connection.execute(jobs)]
-            fitting = _fitting(found, lambda stored: job_bytes(stored.job), MAX_FRAME_BYTES - _ENVELOPE_BYTES)
-            fitting = min(query.limit, fitting)
-            if len(found) > fitting:
-                last = found[fitting - 1].job_pk
-            return JobList([stored.job for stored in found[:fitting]], last)
-
-        return self._reading(run, deadline)
-
-    def _filters(self, query: JobQuery) -> list[ColumnElement[bool]]:
-        filters = [self._has_label(key, value) for key, value in query.labels.items()]
-        if query.states:
-            filters.append(_JOB.state.in_([int(state) for state in query.states]))
-        if query.system:
-            filters.append(_JOB.system == query.system)
-        if query.job_type:
-            filters.append(_JOB.job_type == query.job_type)
-        return filters
+        labelled = [self._has_label(key, value) for key, value in query.labels.items()]
+        return self._reading(lambda connection: lists.read_list(connection, query, labelled), deadline)
 
     def read_changes(
         self, job_pk: int, position: Position, limit: int, deadline: float | None = None
     ) -> ChangeBatch | None:
         def run(connection: Connection) -> ChangeBatch | None:
             found = connection.execute(
-                _SELECT_JOB.where(_JOB.job_pk == job_pk, _JOB.delete_time.is_(None))
+                rows.SELECT_JOB.where(_JOB.job_pk == job_pk, _JOB.delete_time.is_(None))
             ).one_or_none()
             if found is None:
                 return None
-            stored = rows.stored_job_from_row(found)
-            held, *changes = _read_change_steps(connection, stored, position, limit)
-            fitting = _fitting(changes, change_bytes, MAX_FRAME_BYTES)
-            return ChangeBatch(stored, held.totals, changes[:fitting])
+            return history.read_changes(connection, rows.stored_job_from_row(found), position, limit)
 
         return self._reading(run, deadline)
 
@@ -293,12 +224,9 @@ class SqlJobStore(JobStore):
             yield Snapshot(stored, self._snapshot_pages(connection, stored.job_pk))
 
     def _snapshot_pages(self, connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
-        query = GranuleQuery(_SNAPSHOT_ROWS)
-        after = None
-        while page := _read_granule_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+        for page in pages.read_all(connection, job_pk):
             self.renew(connection)
             yield page
-            after = page[-1].key
 
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
         def run(connection: Connection) -> Mapping[int, Head]:
@@ -347,7 +275,7 @@ def _closing(opening: AbstractContextManager[Connection]) -> Iterator[None]:
 
 def job_by_key(key: JobKey) -> Select[Any]:
     """Return the query for a job's row."""
-    return _SELECT_JOB.where(_JOB.project_id == key.project_id, _JOB.job_id == key.job_id)
+    return rows.SELECT_JOB.where(_JOB.project_id == key.project_id, _JOB.job_id == key.job_id)
 
 
 def _find_job(connection: Connection, key: JobKey) -> StoredJob:
@@ -355,61 +283,3 @@ def _find_job(connection: Connection, key: JobKey) -> StoredJob:
     if row is None:
         raise JobNotFound(*key)
     return rows.stored_job_from_row(row)
-
-
-def _among(query: JobQuery) -> list[ColumnElement[bool]]:
-    """Return the conditions that the index answers: which jobs a page of a list chooses from."""
-    among = [_JOB.project_id == query.project_id, _JOB.job_id.is_not(None), _JOB.parent_pk.is_(None)]
-    if query.before is not None:
-        among.append(_JOB.job_pk < query.before)
-    return among
-
-
-def _read_granule_step(
-    connection: Connection, job_pk: int, query: GranuleQuery, after: GranuleKey | None, limit: int
-) -> list[Granule]:
-    wanted = _SELECT_GRANULES.where(_GRANULE.job_pk == job_pk).limit(limit)
-    if after is not None:
-        wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
-    if query.states:
-        wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
-    return [rows.granule_from_row(row) for row in connection.execute(wanted)]
-
-
-def _read_change_steps(
-    connection: Connection, stored: StoredJob, position: Position, limit: int
-) -> list[Change]:
-    """Return the change at `position`, which must be in the log, and those after it."""
-    changes: list[Change] = []
-    size = 0
-    held = position.revision
-    while len(changes) <= limit and size < MAX_FRAME_BYTES:
-        step = min(limit + 1 - len(changes), _STEP_CHANGES)
-        found = connection.execute(
-            _SELECT_CHANGES.where(_CHANGE.job_pk == stored.job_pk, _CHANGE.revision >= held).limit(step)
-        ).all()
-        read = [rows.change_from_row(row, stored) for row in found]
-        if not changes and (not read or read[0].position != position):
-            raise _why_not_held(connection, stored.job_pk, position)
-        changes += read
-        size += sum(map(change_bytes, read))
-        if len(read) < step:
-            break
-        held = read[-1].revision + 1
-    return changes
-
-
-def _why_not_held(connection: Connection, job_pk: int, position: Position) -> HistoryChanged:
-    """Return what to say of a position that the log does not have."""
-    floor = connection.scalar(select(_JOB.change_floor).where(_JOB.job_pk == job_pk))
-    # What lies below the floor can be neither proved nor refuted any more.
-    return HistoryPruned() if 0 < position.revision < (floor or 0) else HistoryChanged()
-
-
-def _fitting(items: Sequence[T], size: Callable[[T], int], budget: int) -> int:
-    """Return how many of the first `items` fit into `budget` bytes: at least one."""
-    for count, item in enumerate(items):
-        budget -= size(item)
-        if budget < 0 and count:
-            return count
-    return len(items)

@@ -1,0 +1,71 @@
+"""Pages of a job's granules, in the order of their keys, each at most a frame of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, select, tuple_
+
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, granule_bytes, job_bytes
+from jobstatus_grpc.store import rows, schema
+from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
+
+T = TypeVar("T")
+
+_GRANULE: Final = schema.granule.c
+_GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
+_SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS)).order_by(
+    _GRANULE.collection_id, _GRANULE.granule_id
+)
+
+# A page is read in steps, so that many large rows are not all fetched to be thrown away.
+_STEP_ROWS: Final = 1000
+_SNAPSHOT_ROWS: Final = 300
+# What a page or frame holds besides its items: tokens, totals, lengths.
+ENVELOPE_BYTES: Final = 4096
+
+
+def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) -> JobPage:
+    """Return the job with the granules that are asked for, as many as fit."""
+    budget = MAX_FRAME_BYTES - job_bytes(stored.job) - ENVELOPE_BYTES
+    granules: list[Granule] = []
+    after = query.after
+    # One granule more than the page holds tells whether others follow.
+    while (missing := query.limit + 1 - len(granules)) > 0:
+        found = _read_step(connection, stored.job_pk, query, after, min(missing, _STEP_ROWS))
+        granules += found
+        if len(found) < min(missing, _STEP_ROWS) or sum(map(granule_bytes, granules)) > budget:
+            break
+        after = found[-1].key
+    count = min(query.limit, fitting(granules, granule_bytes, budget))
+    return JobPage(stored, granules[:count], len(granules) > count)
+
+
+def read_all(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
+    """Yield all granules of a job, some hundreds at a time: no step holds the interpreter for long."""
+    query = GranuleQuery(_SNAPSHOT_ROWS)
+    after = None
+    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+        yield page
+        after = page[-1].key
+
+
+def _read_step(
+    connection: Connection, job_pk: int, query: GranuleQuery, after: GranuleKey | None, limit: int
+) -> list[Granule]:
+    wanted = _SELECT_GRANULES.where(_GRANULE.job_pk == job_pk).limit(limit)
+    if after is not None:
+        wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
+    if query.states:
+        wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
+    return [rows.granule_from_row(row) for row in connection.execute(wanted)]
+
+
+def fitting(items: Sequence[T], size: Callable[[T], int], budget: int) -> int:
+    """Return how many of the first `items` fit into `budget` bytes: at least one."""
+    for count, item in enumerate(items):
+        budget -= size(item)
+        if budget < 0 and count:
+            return count
+    return len(items)
