@@ -156,13 +156,15 @@ class JobReportServicer(pb.JobReportServiceServicer):
     async def ReportJob(  # noqa: N802
         self, request: pb.ReportJobRequest, context: _Context
     ) -> pb.ReportJobResponse:
-        result = await self._writer.report(partial(reports.report_job, request), deadline(context))
+        check = partial(reports.report_job, request)
+        result = await self._writer.report(check, request.ByteSize(), deadline(context))
         return pb.ReportJobResponse(**_outcome(result))
 
     async def ReportGranules(  # noqa: N802
         self, request: pb.ReportGranulesRequest, context: _Context
     ) -> pb.ReportGranulesResponse:
-        result = await self._writer.report(partial(reports.report_granules, request), deadline(context))
+        check = partial(reports.report_granules, request)
+        result = await self._writer.report(check, request.ByteSize(), deadline(context))
         return pb.ReportGranulesResponse(**_outcome(result))
 
     async def DeleteJob(  # noqa: N802

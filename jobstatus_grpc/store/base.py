@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from jobstatus_grpc.model import (
     Change,
@@ -175,6 +175,10 @@ class ReportResult(NamedTuple):
     stale: int
 
 
+ReportOutcome: TypeAlias = ReportResult | Exception
+"""What became of one of several reports."""
+
+
 class Pruned(NamedTuple):
     """What one step of a walk over all jobs, in the order of their `job_pk`, has removed.
 
@@ -274,6 +278,24 @@ class JobStore(abc.ABC):
             JobNotFound: the report has no job of its own, and nobody reported the job before.
             InvalidRequest: an item would grow beyond its limit; nothing was written.
             StoreFull: the database is out of space; nothing was written.
+        """
+
+    @abc.abstractmethod
+    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
+        """Merge reports of one tree, in their order, as `report` would one by one, but in one transaction.
+
+        Each has its own outcome: the job right after it, or why it alone was refused, which harms no other.
+        They share a commit id. Where a commit was in doubt, either all are taken, once, or none.
+
+        Args:
+            reports: not empty.
+            deadline: of the last of their callers.
+
+        Returns:
+            For each report its result, or the error that `report` would raise for it.
+
+        Raises:
+            StoreFull: the database is out of space; nothing was written, of any of them.
         """
 
     @abc.abstractmethod

@@ -65,6 +65,8 @@ with written as (
     select :job_pk, * from unnest({_unnest("g", rows.GRANULE_COLUMNS)})
     on conflict (job_pk, collection_id, granule_id) do update
     set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
+), told as (
+    update job set {", ".join(f"{name} = :{name}" for name in rows.REPORTED_COLUMNS)} where job_pk = :job_pk
 )
 insert into change (job_pk, {", ".join(_CHANGE_NAMES)})
 select :job_pk, * from unnest({_unnest("c", rows.CHANGE_COLUMNS)})
@@ -154,11 +156,13 @@ class PostgresJobStore(SqlJobStore):
         self,
         connection: Connection,
         job_pk: int,
+        job: rows.Row,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
         parameters = {
             "job_pk": job_pk,
+            **dict(zip(rows.REPORTED_COLUMNS, job, strict=True)),
             **_array_parameters("g", rows.GRANULE_COLUMNS, granules),
             **_array_parameters("c", rows.CHANGE_COLUMNS, changes),
         }

@@ -1,18 +1,17 @@
-"""The one write transaction: a report on its way into the database."""
+"""The one write transaction: reports of one tree on their way into the database."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
-from jobstatus_grpc.errors import JobNotFound
-from jobstatus_grpc.merge import Merged, merge_report
-from jobstatus_grpc.model import Position, Report
-from jobstatus_grpc.store import rows, schema
-from jobstatus_grpc.store.base import ReportResult, StoredJob
+from jobstatus_grpc.merge import Merged, MergedGroup, merge_reports
+from jobstatus_grpc.model import JobKey, Position, Report
+from jobstatus_grpc.store import rows
+from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
 
 if TYPE_CHECKING:
     from jobstatus_grpc.store.sql import SqlJobStore
@@ -26,118 +25,114 @@ class _Try(NamedTuple):
 
     job_pk: int
     first_revision: int
-    result: ReportResult
+    outcomes: Sequence[ReportOutcome]
 
 
 class ReportTransaction:
-    """A report, tried until it is known to be committed or refused.
+    """Reports of one tree, tried until they are known to be committed or refused.
 
-    The lock of the job's row is taken in a statement of its own, before anything else is read: in one
+    The lock of the root's row is taken in a statement of its own, before anything else is read: in one
     statement with a read it would read what was there before the lock. It makes the order of commits the
     order of revisions.
 
     When a connection breaks during a commit, nobody knows whether it happened. The commit id is drawn once,
     not per try, and the next try, once it holds the lock (so that the lost transaction has ended one way or
-    the other), looks for it in the log.
+    the other), looks for it in the log: it is there for all reports of the transaction, or for none.
+
+    Args:
+        store: where they go.
+        reports: of one tree, not empty, in the order in which they are to be merged.
     """
 
-    def __init__(self, store: SqlJobStore, report: Report) -> None:
+    def __init__(self, store: SqlJobStore, reports: Sequence[Report]) -> None:
         self._store = store
-        self._report = report
+        self._reports = reports
         self._commit_id = random.SystemRandom().getrandbits(64) - 2**63
         self._tried: _Try | None = None
 
-    def run(self, end: float) -> ReportResult:
-        """Try once, and return what became of the report.
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a try may have been committed, and no later one has found out."""
+        return self._tried is not None
 
-        Raises:
-            JobNotFound: granules of a job that nobody reported.
-            InvalidRequest: an item would grow beyond its limit.
-        """
+    def run(self, end: float) -> Sequence[ReportOutcome]:
+        """Try once, and return what became of each report."""
         with self._store.write(end) as connection:
             while True:
-                stored = self._store.lock_job(connection, self._report.key)
+                stored = self._store.lock_job(connection, self._root)
                 done = self._committed_before(connection)
+                if done is None:
+                    done = self._create(connection) if stored is None else self._update(connection, stored)
                 if done is not None:
                     return done
-                if stored is not None:
-                    return self._update(connection, stored)
-                if self._report.job is None:
-                    raise JobNotFound(*self._report.key)
-                created = self._create(connection)
-                if created is not None:
-                    return created
 
-    def _committed_before(self, connection: Connection) -> ReportResult | None:
+    @property
+    def _root(self) -> JobKey:
+        return self._reports[0].key
+
+    def _committed_before(self, connection: Connection) -> Sequence[ReportOutcome] | None:
         if self._tried is None:
             return None
-        change = schema.change.c
-        job_pk, revision, result = self._tried
-        commit_id = connection.scalar(
-            select(change.commit_id).where(change.job_pk == job_pk, change.revision == revision)
-        )
-        return result if commit_id == self._commit_id else None
+        job_pk, revision, outcomes = self._tried
+        if self._store.read_commit_id(connection, job_pk, revision) == self._commit_id:
+            return outcomes
+        self._tried = None
+        return None
 
-    def _create(self, connection: Connection) -> ReportResult | None:
+    def _create(self, connection: Connection) -> Sequence[ReportOutcome] | None:
         """Insert the job with its granules; return `None` if another transaction has just done so."""
         now, _ = self._store.read_granules(connection, 0, ())
-        merged = merge_report(None, {}, self._report, self._commit_id, now)
-        job = merged.job
-        values = {
-            **rows.job_values(job),
-            "project_id": job.project_id,
-            "job_id": job.job_id,
-            "create_time": job.create_time,
-            "commit_id": self._commit_id,
-            "change_floor": 1,
-            "last_report_time": now,
-        }
-        job_pk = self._store.insert_job(connection, values)
-        return None if job_pk is None else self._write(connection, job_pk, 0, merged, {})
+        group = merge_reports(None, {}, self._reports, self._commit_id, now)
+        if group.job is None:
+            return _outcomes(group, 0, Position(0, 0), self._commit_id)
+        row = rows.job_row(group.job, self._commit_id, now)
+        job_pk = self._store.insert_job(connection, group.job, row)
+        return None if job_pk is None else self._write(connection, job_pk, Position(0, 0), group, row)
 
-    def _update(self, connection: Connection, stored: StoredJob) -> ReportResult:
-        keys = list({report.key for report in self._report.granules})
+    def _update(self, connection: Connection, stored: StoredJob) -> Sequence[ReportOutcome]:
+        keys = list({each.key for report in self._reports for each in report.granules})
         clock, granules = self._store.read_granules(connection, stored.job_pk, keys)
         # The log's times never go back, whatever the database's clock does.
         now = max(clock, stored.job.update_time)
-        merged = merge_report(stored.job, granules, self._report, self._commit_id, now)
-        values: dict[str, object] = {}
-        if now - stored.last_report_time >= _REPORT_TIME_STEP:
-            values["last_report_time"] = now
-        if merged.changes:
-            values |= rows.job_values(merged.job)
-            values["commit_id"] = self._commit_id
-            return self._write(connection, stored.job_pk, stored.job.revision, merged, values)
-        if values:
-            self._set(connection, stored.job_pk, values)
-        return _result(stored.job_pk, merged, stored.commit_id)
+        group = merge_reports(stored.job, granules, self._reports, self._commit_id, now)
+        overdue = now - stored.last_report_time >= _REPORT_TIME_STEP
+        if group.job is not None and group.changes:
+            row = rows.job_row(group.job, self._commit_id, now if overdue else stored.last_report_time)
+            return self._write(connection, stored.job_pk, stored.position, group, row)
+        if overdue:
+            self._store.write_report_time(connection, stored.job_pk, now)
+        return _outcomes(group, stored.job_pk, stored.position, self._commit_id)
 
     def _write(
-        self, connection: Connection, job_pk: int, base: int, merged: Merged, values: dict[str, object]
-    ) -> ReportResult:
-        result = _result(job_pk, merged, self._commit_id)
+        self, connection: Connection, job_pk: int, base: Position, group: MergedGroup, job: rows.Row
+    ) -> Sequence[ReportOutcome]:
+        outcomes = _outcomes(group, job_pk, base, self._commit_id)
         self._store.write_report(
             connection,
             job_pk,
-            [rows.granule_row(granule) for granule in merged.granules.values()],
-            [rows.change_row(change) for change in merged.changes],
+            job,
+            [rows.granule_row(granule) for granule in group.granules.values()],
+            [rows.change_row(change) for change in group.changes],
         )
-        if values:
-            self._set(connection, job_pk, values)
-        self._tried = _Try(job_pk, base + 1, result)
-        return result
-
-    def _set(self, connection: Connection, job_pk: int, values: Mapping[str, object]) -> None:
-        job = schema.job
-        connection.execute(update(job).where(job.c.job_pk == job_pk).values(**values))
+        self._tried = _Try(job_pk, base.revision + 1, outcomes)
+        return outcomes
 
 
-def _result(job_pk: int, merged: Merged, commit_id: int) -> ReportResult:
+def _outcomes(group: MergedGroup, job_pk: int, base: Position, commit_id: int) -> Sequence[ReportOutcome]:
+    """Return what became of each report of a group that found the job at `base`."""
+    return [
+        _result(each, job_pk, base, commit_id) if isinstance(each, Merged) else each
+        for each in group.outcomes
+    ]
+
+
+def _result(merged: Merged, job_pk: int, base: Position, commit_id: int) -> ReportResult:
+    job = merged.job
     return ReportResult(
         job_pk,
-        Position(merged.job.revision, commit_id),
-        merged.job.totals,
-        merged.job.state,
+        base if job.revision == base.revision else Position(job.revision, commit_id),
+        job.totals,
+        job.state,
         bool(merged.changes),
         merged.applied,
         merged.unchanged,

@@ -91,6 +91,12 @@ JOB_COLUMNS: Final = tuple(
         "end_time_reported",
     ]
 )
+# Those of them that a report may change.
+REPORTED_COLUMNS: Final = (
+    *(column.name for column in JOB_COLUMNS[5:] if column.name != "create_time"),
+    "commit_id",
+    "last_report_time",
+)
 SELECT_JOB: Final = select(*JOB_COLUMNS)
 # A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
 _DOCUMENT_FIELDS: Final = tuple(
@@ -156,16 +162,32 @@ def change_from_row(row: Row, stored: StoredJob) -> Change:
     return Change(revision, commit_id, change_time, item, before, totals)
 
 
-def job_values(job: Job) -> dict[str, Any]:
-    """Return the values of the job's columns that a report may change, by column."""
-    values = job._asdict()
-    for field in ("project_id", "job_id", "create_time", "totals", "error"):
-        del values[field]
-    values["state"] = int(job.state)
-    values["error_code"], values["error_reason"] = job.error or (None, None)
-    values["labels"] = json.dumps(dict(job.labels), ensure_ascii=False)
-    values.update((column.name, count) for column, count in zip(COUNT_COLUMNS, job.totals, strict=True))
-    return values
+def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
+    """Return the values of REPORTED_COLUMNS."""
+    code, reason = job.error or (None, None)
+    return (
+        job.system,
+        job.job_type,
+        int(job.state),
+        job.native_state,
+        job.attempt,
+        job.description,
+        job.message,
+        code,
+        reason,
+        job.begin_time,
+        job.end_time,
+        job.update_time,
+        *job.totals,
+        job.granules_complete,
+        json.dumps(dict(job.labels), ensure_ascii=False),
+        job.revision,
+        job.state_reported,
+        job.begin_time_reported,
+        job.end_time_reported,
+        commit_id,
+        last_report_time,
+    )
 
 
 def stored_job_from_row(row: Row) -> StoredJob:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, update
 
-from jobstatus_grpc.errors import JobNotFound, StoreUnavailable
+from jobstatus_grpc.errors import JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.model import (
     Granule,
     GranuleKey,
+    Job,
     JobKey,
     Position,
     Report,
@@ -29,6 +30,7 @@ from jobstatus_grpc.store.base import (
     JobQuery,
     JobStore,
     Pruned,
+    ReportOutcome,
     ReportResult,
     Snapshot,
     StoredJob,
@@ -85,8 +87,21 @@ class SqlJobStore(JobStore):
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
         """Return the database's clock, and those of the granules that exist."""
 
-    def insert_job(self, connection: Connection, values: Mapping[str, Any]) -> int | None:
-        """Insert a job and return its `job_pk`; `None` if somebody else did first."""
+    def insert_job(self, connection: Connection, job: Job, row: rows.Row) -> int | None:
+        """Insert a job and return its `job_pk`; `None` if somebody else did first.
+
+        Args:
+            connection: in a transaction that writes.
+            job: the job.
+            row: the values of REPORTED_COLUMNS.
+        """
+        values: dict[str, Any] = dict(zip(rows.REPORTED_COLUMNS, row, strict=True))
+        values |= {
+            "project_id": job.project_id,
+            "job_id": job.job_id,
+            "create_time": job.create_time,
+            "change_floor": 1,
+        }
         inserted = self.insert(schema.job).values(values).on_conflict_do_nothing().returning(_JOB.job_pk)
         return connection.execute(inserted).scalar()
 
@@ -95,10 +110,29 @@ class SqlJobStore(JobStore):
         self,
         connection: Connection,
         job_pk: int,
+        job: rows.Row,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
-        """Write the granules, and append the changes, not empty."""
+        """Write a job and granules of it, and append to its history, in as many statements for any number.
+
+        Args:
+            connection: in a transaction that holds the job's lock.
+            job_pk: the job.
+            job: the values of REPORTED_COLUMNS.
+            granules: of GRANULE_COLUMNS, no granule twice.
+            changes: of CHANGE_COLUMNS; not empty.
+        """
+
+    def write_report_time(self, connection: Connection, job_pk: int, now: int) -> None:
+        """Set when a job was last reported."""
+        connection.execute(update(schema.job).where(_JOB.job_pk == job_pk).values(last_report_time=now))
+
+    def read_commit_id(self, connection: Connection, job_pk: int, revision: int) -> int | None:
+        """Return which transaction made a revision of a job; `None` if none has."""
+        change = schema.change.c
+        query = select(change.commit_id).where(change.job_pk == job_pk, change.revision == revision)
+        return connection.scalar(query)
 
     @abc.abstractmethod
     def announce(self, job_pk: int) -> None:
@@ -120,11 +154,27 @@ class SqlJobStore(JobStore):
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
     def report(self, report: Report, deadline: float | None = None) -> ReportResult:
-        transaction = ReportTransaction(self, report)
-        result = self._retry(transaction.run, deadline)
-        if result.changed:
-            self.announce(result.job_pk)
-        return result
+        (outcome,) = self.report_all([report], deadline)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
+        transaction = ReportTransaction(self, reports)
+        try:
+            outcomes = self._retry(transaction.run, deadline)
+        except JobStatusError:
+            raise
+        except Exception as error:
+            if transaction.in_doubt:
+                raise
+            if len(reports) == 1:
+                return [error]
+            # One of them must be to blame, and the others are not to suffer for it.
+            return [outcome for report in reports for outcome in self.report_all([report], deadline)]
+        for job_pk in {each.job_pk for each in outcomes if isinstance(each, ReportResult) and each.changed}:
+            self.announce(job_pk)
+        return outcomes
 
     def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
         # The retry of a delete whose commit was in doubt must not hit a job that took the ids since.

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, exists, func
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
@@ -42,6 +43,9 @@ set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
 _INSERT_CHANGE: Final = f"""
 insert into change (job_pk, {", ".join(_CHANGE_NAMES)}) values (?{", ?" * len(_CHANGE_NAMES)})
 """  # noqa: S608
+_UPDATE_JOB: Final = f"""
+update job set {", ".join(f"{name} = ?" for name in rows.REPORTED_COLUMNS)} where job_pk = ?
+"""  # noqa: S608
 _SELECT_HEADS: Final = """
 select job.job_pk, revision, commit_id, last_report_time
 from json_each(:job_pks) as k cross join job on job.job_pk = k.value
@@ -61,6 +65,7 @@ class SqliteJobStore(SqlJobStore):
 
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
+        self._writer = threading.Lock()
         super().__init__(
             _engine(url, write_connections, begin="BEGIN IMMEDIATE"),
             _engine(url, read_connections, begin="BEGIN", query_only=True),
@@ -85,10 +90,20 @@ class SqliteJobStore(SqlJobStore):
 
     @contextmanager
     def write(self, end: float) -> Iterator[Connection]:
-        with self.writes.connect() as connection:
+        with self._turn(end), self.writes.connect() as connection:
             _driver(connection).execute(f"PRAGMA busy_timeout = {milliseconds(end)}")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def _turn(self, end: float) -> Iterator[None]:
+        """Let one thread at a time write: SQLite would have the others ask anew with ever longer pauses."""
+        if not self._writer.acquire(timeout=max(0.0, end - time.monotonic())):
+            raise PoolTimeout("other threads are writing")
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
@@ -116,6 +131,7 @@ class SqliteJobStore(SqlJobStore):
         self,
         connection: Connection,
         job_pk: int,
+        job: rows.Row,
         granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
@@ -123,6 +139,7 @@ class SqliteJobStore(SqlJobStore):
         if granules:
             connection.exec_driver_sql(_UPSERT_GRANULE, [(job_pk, *row) for row in granules])
         connection.exec_driver_sql(_INSERT_CHANGE, [(job_pk, *row) for row in changes])
+        connection.exec_driver_sql(_UPDATE_JOB, (*job, job_pk))
 
     def announce(self, job_pk: int) -> None:
         """Do nothing: other processes see the file change."""
