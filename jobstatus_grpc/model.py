@@ -247,14 +247,10 @@ def granule_bytes(granule: Granule) -> int:
 
     The texts as they are, and 96 for all numbers, times, tags and lengths.
     """
-    return (
-        96
-        + text_bytes(granule.collection_id)
-        + text_bytes(granule.granule_id)
-        + text_bytes(granule.native_state)
-        + text_bytes(granule.message)
-        + _error_bytes(granule.error)
+    texts = (
+        granule.collection_id + granule.granule_id + (granule.native_state or "") + (granule.message or "")
     )
+    return 96 + text_bytes(texts) + _error_bytes(granule.error)
 
 
 def job_bytes(job: Job) -> int:

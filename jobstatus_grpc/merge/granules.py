@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from jobstatus_grpc.merge.steps import RANK, Outcome, Step, latest, merge_error, step_of
 from jobstatus_grpc.model import Granule, GranuleReport, GranuleState
+
+_STATES: Final = tuple(GranuleState)
 
 
 def merge_granule(
@@ -12,18 +16,20 @@ def merge_granule(
     """Return the outcome, and the granule after it, at `revision` if it changed."""
     if current is None:
         worded = report.state is not None or report.native_state is not None
-        first = GranuleState(report.state or 0) if worded else GranuleState.PENDING
+        first = _STATES[report.state or 0] if worded else GranuleState.PENDING
         return Outcome.APPLIED, _start_granule(report, first, report.attempt or 1, now, revision)
     state = current.state
     step, attempt, new = step_of(report, current.attempt, state, RANK[state], authoritative)
     if step is Step.STALE:
         return Outcome.STALE, current
     if step is Step.RESTART:
-        return Outcome.APPLIED, _start_granule(report, GranuleState(new), attempt, now, revision)
+        return Outcome.APPLIED, _start_granule(report, _STATES[new], attempt, now, revision)
     if step is Step.FILL:
         merged = current._replace(
             request_time=latest(current.request_time, report.request_time),
             end_time=latest(current.end_time, report.end_time),
+            update_time=now,
+            revision=revision,
         )
         same = Outcome.STALE
     else:
@@ -31,20 +37,19 @@ def merge_granule(
         merged = Granule(
             current.collection_id,
             current.granule_id,
-            GranuleState(new) if moved else state,
+            _STATES[new] if moved else state,
             report.native_state if moved else latest(report.native_state, current.native_state),
             attempt,
             merge_error(report.error, current.error),
             latest(report.message, current.message),
             latest(report.request_time, current.request_time),
             latest(report.end_time, current.end_time),
-            current.update_time,
-            current.revision,
+            now,
+            revision,
         )
         same = Outcome.UNCHANGED
-    if merged == current:
-        return same, current
-    return Outcome.APPLIED, merged._replace(update_time=now, revision=revision)
+    # Less the time and the revision.
+    return (same, current) if merged[:-2] == current[:-2] else (Outcome.APPLIED, merged)
 
 
 def _start_granule(

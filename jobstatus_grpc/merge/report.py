@@ -89,7 +89,7 @@ class _Merge:
         self.written: dict[GranuleKey, Granule] = {}
         self.changes: list[Change] = []
         self.moved = False
-        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.outcomes = [0] * len(Outcome)
         self.violations: list[Violation] = []
 
     def take_job(self) -> None:
@@ -104,13 +104,12 @@ class _Merge:
             self.violations.append(Violation("job", f"its own fields take more than {MAX_JOB_BYTES} bytes"))
 
     def take_granules(self) -> None:
-        known, written, outcomes = self.known, self.written, self.outcomes
+        known, written, outcomes, counts = self.known, self.written, self.outcomes, self.counts
+        authoritative = self.report.authoritative
         for index, report in enumerate(self.report.granules):
             key = report.key
             current = written.get(key) or known.get(key)
-            outcome, granule = merge_granule(
-                current, report, self.report.authoritative, self.now, self.revision + 1
-            )
+            outcome, granule = merge_granule(current, report, authoritative, self.now, self.revision + 1)
             outcomes[outcome] += 1
             if outcome is not Outcome.APPLIED:
                 continue
@@ -118,13 +117,15 @@ class _Merge:
                 text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
                 self.violations.append(Violation(f"granules[{index}]", text))
             written[key] = granule
-            previous = None if current is None else current.state
-            if current is None or (current.state, current.attempt) != (granule.state, granule.attempt):
+            counts[granule.state] += 1
+            if current is None:
                 self.moved = True
-            if previous is not None:
-                self.counts[previous] -= 1
-            self.counts[granule.state] += 1
-            self._log(granule, previous)
+                self._log(granule, None)
+                continue
+            counts[current.state] -= 1
+            if current.state != granule.state or current.attempt != granule.attempt:
+                self.moved = True
+            self._log(granule, current.state)
 
     def roll_up(self) -> None:
         self.job = self.job._replace(totals=Totals._make(self.counts))
@@ -139,7 +140,7 @@ class _Merge:
         job = self.job
         if self.changes:
             job = job._replace(revision=self.revision, update_time=self.now)
-        return Merged(job, self.written, self.changes, *self.outcomes.values())
+        return Merged(job, self.written, self.changes, *self.outcomes)
 
     def _log_job(self) -> None:
         """Append the job as it is now. `before` is from here on what the last change row says."""

@@ -7,7 +7,7 @@ first stands, and between two states of rank 1 the last stands.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final, TypeVar
 
 from jobstatus_grpc.model import MAX_ATTEMPT, GranuleReport, ItemError, JobReport, JobState
@@ -20,12 +20,12 @@ RANK: Final = (1, 0, 1, 2, 2)
 NEVER_REPORTED: Final = -1
 
 
-class Outcome(Enum):
+class Outcome(IntEnum):
     """What became of one reported item."""
 
-    APPLIED = "applied"  #: It changed something.
-    UNCHANGED = "unchanged"  #: It said what was known.
-    STALE = "stale"  #: The item had passed what it says.
+    APPLIED = 0  #: It changed something.
+    UNCHANGED = 1  #: It said what was known.
+    STALE = 2  #: The item had passed what it says.
 
 
 class Step(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -11,24 +11,28 @@ from typing import Any, Final
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
 from jobstatus_grpc.store import migrations, rows, schema
 from jobstatus_grpc.store.base import NewsSource, StoredJob
 from jobstatus_grpc.store.postgres_announcer import Announcer
+from jobstatus_grpc.store.postgres_arrays import array_literal
 from jobstatus_grpc.store.postgres_connection import connect
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.retry import milliseconds, retry
-from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
+from jobstatus_grpc.store.sql import SqlJobStore
 from jobstatus_grpc.store.watchdog import Watchdog
 
 _POOL_TIMEOUT: Final = 2.0
 # Set for each transaction, since behind a pooler the session is shared. A client that stops in the middle of
 # one gives its locks back.
-_WRITE_LIMITS: Final = (
-    "set local lock_timeout = {lock}; set local statement_timeout = {statement}; "
-    "set local idle_in_transaction_session_timeout = 10000; "
-)
+_BEGIN: Final = """
+begin isolation level read committed;
+set local lock_timeout = :lock_timeout;
+set local statement_timeout = :statement_timeout;
+set local idle_in_transaction_session_timeout = 10000;
+"""
 _READ_LIMITS: Final = (
     "set local statement_timeout = {statement}; set local idle_in_transaction_session_timeout = 60000"
 )
@@ -38,38 +42,50 @@ _GRACE: Final = 2.0
 _PAGE_LIMIT: Final = 5.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
-_CHANGE_NAMES: Final = [column.name for column in rows.CHANGE_COLUMNS]
+_LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
-
-def _unnest(prefix: str, columns: Iterable[rows.TypedColumn]) -> str:
-    return ", ".join(f"cast(:{prefix}_{column.name} as {column.type}[])" for column in columns)
-
-
+_BEGIN_WRITE: Final = text(_BEGIN)
+_LOCK_JOB: Final = f"""
+select {", ".join(column.name for column in rows.JOB_COLUMNS)}
+from job
+where project_id = :project_id and job_id = :job_id
+for update
+"""  # noqa: S608
+# One round trip, yet statements of their own: each sees what was committed before it.
+_BEGIN_LOCKED: Final = text(_BEGIN + _LOCK_JOB)
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
-# no granule is.
+# no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""
 select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
 from (select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now) as c
 left join (
-    select g.*
-    from unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
-    join granule as g
-      on g.job_pk = :job_pk and g.collection_id = k.collection_id and g.granule_id = k.granule_id
-) as g on true
+    unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
+    cross join lateral (
+        select {", ".join(_GRANULE_NAMES)}
+        from granule
+        where granule.job_pk = :job_pk
+          and granule.collection_id = k.collection_id and granule.granule_id = k.granule_id
+        limit 1
+    ) as g
+) on true
 """)  # noqa: S608
-# Granules and changes in one round trip. Arrays travel as one literal each, which costs a fraction of what
-# psycopg2's lists do.
+# History, granules and job in one round trip. What a granule is now is what its latest change says.
 _WRITE_REPORT: Final = text(f"""
-with written as (
+with logged as materialized (
+    select
+        {", ".join(f"unnest(cast(:log_{name} as {type_}[])) as {name}" for name, type_ in rows.LOG_COLUMNS)},
+        unnest(cast(:latest as boolean[])) as latest
+), written as (
     insert into granule (job_pk, {", ".join(_GRANULE_NAMES)})
-    select :job_pk, * from unnest({_unnest("g", rows.GRANULE_COLUMNS)})
+    select job_pk, {", ".join(_GRANULE_NAMES[:-2])}, change_time, revision
+    from logged where kind = {rows.GRANULE_KIND} and latest
     on conflict (job_pk, collection_id, granule_id) do update
     set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
 ), told as (
     update job set {", ".join(f"{name} = :{name}" for name in rows.REPORTED_COLUMNS)} where job_pk = :job_pk
 )
-insert into change (job_pk, {", ".join(_CHANGE_NAMES)})
-select :job_pk, * from unnest({_unnest("c", rows.CHANGE_COLUMNS)})
+insert into change ({", ".join(_LOG_NAMES)})
+select {", ".join(_LOG_NAMES)} from logged
 """)  # noqa: S608
 _SELECT_HEADS: Final = """
 select job_pk, revision, commit_id, last_report_time
@@ -96,7 +112,7 @@ class PostgresJobStore(SqlJobStore):
 
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(
-            engine(url, write_connections, "READ COMMITTED"),
+            engine(url, write_connections, "AUTOCOMMIT"),
             engine(url, read_connections, "REPEATABLE READ", read_only=True),
         )
         self._url = url
@@ -114,10 +130,26 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def write(self, end: float) -> Iterator[Connection]:
-        with self._guarded(self.writes, end) as connection, connection.begin():
-            lock, statement = milliseconds(end), milliseconds(end + _GRACE)
-            connection.exec_driver_sql(_WRITE_LIMITS.format(lock=lock, statement=statement))
+        with self._committed(end) as connection:
+            connection.execute(_BEGIN_WRITE, _timeouts(end))
             yield connection
+
+    @contextmanager
+    def write_locked(self, end: float, key: JobKey) -> Iterator[tuple[Connection, StoredJob | None]]:
+        with self._committed(end) as connection:
+            row = connection.execute(_BEGIN_LOCKED, {**_timeouts(end), **key._asdict()}).one_or_none()
+            yield connection, None if row is None else rows.stored_job_from_row(row)
+
+    @contextmanager
+    def _committed(self, end: float) -> Iterator[Connection]:
+        """Lend a connection, and end the transaction that is begun on it: the driver begins and ends none."""
+        with self._guarded(self.writes, end) as connection:
+            try:
+                yield connection
+                connection.exec_driver_sql("commit")
+            except BaseException:
+                _roll_back(connection)
+                raise
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
@@ -133,10 +165,6 @@ class PostgresJobStore(SqlJobStore):
 
     def renew(self, connection: Connection) -> None:
         self._watchdog.renew(_driver(connection), _PAGE_LIMIT)
-
-    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
-        row = connection.execute(job_by_key(key).with_for_update()).one_or_none()
-        return None if row is None else rows.stored_job_from_row(row)
 
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
@@ -157,15 +185,16 @@ class PostgresJobStore(SqlJobStore):
         connection: Connection,
         job_pk: int,
         job: rows.Row,
-        granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
-        parameters = {
-            "job_pk": job_pk,
-            **dict(zip(rows.REPORTED_COLUMNS, job, strict=True)),
-            **_array_parameters("g", rows.GRANULE_COLUMNS, granules),
-            **_array_parameters("c", rows.CHANGE_COLUMNS, changes),
-        }
+        columns = dict(zip(_LOG_NAMES, zip(*changes, strict=True), strict=True))
+        keys = zip(columns["collection_id"], columns["granule_id"], strict=True)
+        revisions = columns["revision"]
+        latest = set(dict(zip(keys, revisions, strict=True)).values())
+        parameters = dict(zip(rows.REPORTED_COLUMNS, job, strict=True))
+        parameters |= {f"log_{name}": array_literal(values) for name, values in columns.items()}
+        parameters["latest"] = array_literal(revision in latest for revision in revisions)
+        parameters["job_pk"] = job_pk
         connection.execute(_WRITE_REPORT, parameters)
 
     def announce(self, job_pk: int) -> None:
@@ -197,6 +226,19 @@ class PostgresJobStore(SqlJobStore):
         return has_label.self_group()
 
 
+def _timeouts(end: float) -> dict[str, int]:
+    return {"lock_timeout": milliseconds(end), "statement_timeout": milliseconds(end + _GRACE)}
+
+
+def _roll_back(connection: Connection) -> None:
+    """End a transaction that has failed; if that fails too, the connection takes it along."""
+    if not connection.invalidated:
+        try:
+            connection.exec_driver_sql("rollback")
+        except DBAPIError:
+            connection.invalidate()
+
+
 def _driver(connection: Connection) -> Any:
     """Return psycopg2's connection."""
     return connection.connection.driver_connection
@@ -221,27 +263,3 @@ def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engi
             connection.set_session(readonly=True)
 
     return made
-
-
-def array_literal(values: Iterable[str | int | None]) -> str:
-    """Return the values as the text of a PostgreSQL array."""
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: str | int | None) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(int(value))
-
-
-def _array_parameters(
-    prefix: str, columns: Sequence[rows.TypedColumn], values: Sequence[rows.Row]
-) -> dict[str, str]:
-    """Return one array literal for each column."""
-    by_column = zip(*values, strict=True) if values else [()] * len(columns)
-    return {
-        f"{prefix}_{column.name}": array_literal(column_values)
-        for column, column_values in zip(columns, by_column, strict=True)
-    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import Connection
 
 from jobstatus_grpc.merge import Merged, MergedGroup, merge_reports
-from jobstatus_grpc.model import JobKey, Position, Report
+from jobstatus_grpc.model import Position, Report
 from jobstatus_grpc.store import rows
 from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
 
@@ -47,6 +47,9 @@ class ReportTransaction:
     def __init__(self, store: SqlJobStore, reports: Sequence[Report]) -> None:
         self._store = store
         self._reports = reports
+        self._root = reports[0].key
+        if any(report.key != self._root for report in reports):
+            raise ValueError("reports of different trees are not written together")
         self._commit_id = random.SystemRandom().getrandbits(64) - 2**63
         self._tried: _Try | None = None
 
@@ -57,18 +60,13 @@ class ReportTransaction:
 
     def run(self, end: float) -> Sequence[ReportOutcome]:
         """Try once, and return what became of each report."""
-        with self._store.write(end) as connection:
-            while True:
-                stored = self._store.lock_job(connection, self._root)
+        while True:
+            with self._store.write_locked(end, self._root) as (connection, stored):
                 done = self._committed_before(connection)
                 if done is None:
                     done = self._create(connection) if stored is None else self._update(connection, stored)
-                if done is not None:
-                    return done
-
-    @property
-    def _root(self) -> JobKey:
-        return self._reports[0].key
+            if done is not None:
+                return done
 
     def _committed_before(self, connection: Connection) -> Sequence[ReportOutcome] | None:
         if self._tried is None:
@@ -111,8 +109,7 @@ class ReportTransaction:
             connection,
             job_pk,
             job,
-            [rows.granule_row(granule) for granule in group.granules.values()],
-            [rows.change_row(change) for change in group.changes],
+            [rows.log_row(job_pk, change) for change in group.changes],
         )
         self._tried = _Try(job_pk, base.revision + 1, outcomes)
         return outcomes

@@ -57,6 +57,8 @@ CHANGE_COLUMNS: Final = (
     TypedColumn("job", "text"),
     *COUNT_COLUMNS,
 )
+# A row of the log as it is written.
+LOG_COLUMNS: Final = (TypedColumn("job_pk", "bigint"), *CHANGE_COLUMNS)
 JOB_COLUMNS: Final = tuple(
     schema.job.c[name]
     for name in [
@@ -108,13 +110,6 @@ _GRANULE_STATES: Final = tuple(GranuleState)
 _JOB_STATES: Final = tuple(JobState)
 
 
-def granule_row(granule: Granule) -> Row:
-    """Return the values of GRANULE_COLUMNS."""
-    collection, name, state, native, attempt, error, *rest = granule
-    code, reason = error or (None, None)
-    return (collection, name, int(state), native, attempt, code, reason, *rest)
-
-
 def granule_from_row(row: Row) -> Granule:
     """Return the granule in a row of GRANULE_COLUMNS."""
     collection, name, state, native, attempt, code, reason, message, request, end, update, revision = row
@@ -134,19 +129,29 @@ def granule_from_row(row: Row) -> Granule:
     )
 
 
+_NO_ERROR: Final = ItemError()
 _NO_GRANULE: Final = (None,) * 10
 
 
-def change_row(change: Change) -> Row:
-    """Return the values of CHANGE_COLUMNS."""
-    item = change.item
-    if isinstance(item, Granule):
-        kind, columns, document = GRANULE_KIND, granule_row(item)[:10], None
-    else:
-        kind, columns, document = JOB_KIND, _NO_GRANULE, _job_document(item)
-    previous = None if change.previous_state is None else int(change.previous_state)
-    revision, commit_id, change_time = change[:3]
-    return (revision, commit_id, change_time, kind, previous, *columns, document, *change.totals)
+def log_row(job_pk: int, change: Change) -> Row:
+    """Return the values of LOG_COLUMNS."""
+    revision, commit_id, change_time, item, before, totals = change
+    if isinstance(item, Job):
+        return (
+            *(job_pk, revision, commit_id, change_time, JOB_KIND, None),
+            *_NO_GRANULE,
+            _job_document(item),
+            *totals,
+        )
+    collection, name, state, native, attempt, error, message, request, end, _, _ = item
+    code, reason = error or _NO_ERROR
+    previous = None if before is None else int(before)
+    return (
+        *(job_pk, revision, commit_id, change_time, GRANULE_KIND, previous),
+        *(collection, name, int(state), native, attempt, code, reason, message, request, end),
+        None,
+        *totals,
+    )
 
 
 def change_from_row(row: Row, stored: StoredJob) -> Change:

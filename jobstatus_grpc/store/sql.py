@@ -78,8 +78,13 @@ class SqlJobStore(JobStore):
         """Be told that a long transaction has got on. Most databases do not mind."""
 
     @abc.abstractmethod
-    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
-        """Lock the job's row, in a statement of its own, and return it as it is then."""
+    def write_locked(
+        self, end: float, key: JobKey
+    ) -> AbstractContextManager[tuple[Connection, StoredJob | None]]:
+        """Open a transaction as `write` does, lock a job's row in it, and return the job as it is then.
+
+        The lock is taken by a statement of its own. Where there is no such job nothing is locked.
+        """
 
     @abc.abstractmethod
     def read_granules(
@@ -111,17 +116,15 @@ class SqlJobStore(JobStore):
         connection: Connection,
         job_pk: int,
         job: rows.Row,
-        granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
-        """Write a job and granules of it, and append to its history, in as many statements for any number.
+        """Append to a job's history, and write the job and its granules, in a fixed number of statements.
 
         Args:
             connection: in a transaction that holds the job's lock.
             job_pk: the job.
             job: the values of REPORTED_COLUMNS.
-            granules: of GRANULE_COLUMNS, no granule twice.
-            changes: of CHANGE_COLUMNS; not empty.
+            changes: of LOG_COLUMNS, oldest first; not empty. A granule is written as its last one says.
         """
 
     def write_report_time(self, connection: Connection, job_pk: int, now: int) -> None:
@@ -182,9 +185,8 @@ class SqlJobStore(JobStore):
 
         def run(end: float) -> int:
             nonlocal found
-            with self.write(end) as connection:
+            with self.write_locked(end, key) as (connection, stored):
                 if found is None:
-                    stored = self.lock_job(connection, key)
                     if stored is None:
                         raise JobNotFound(*key)
                     found = stored.job_pk

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, exists, func
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, exists, func, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
@@ -19,15 +19,20 @@ from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
 from jobstatus_grpc.store import migrations, rows, schema
 from jobstatus_grpc.store.base import News, NewsSource, StoredJob
 from jobstatus_grpc.store.retry import milliseconds, retry
-from jobstatus_grpc.store.sql import SqlJobStore, job_by_key
+from jobstatus_grpc.store.sql import SqlJobStore
 
 # Asking costs some microseconds, so a commit of another process is seen at once, as people measure it.
 _NEWS_INTERVAL: Final = 0.02
 _BUSY_TIMEOUT: Final = 2.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
-_CHANGE_NAMES: Final = [column.name for column in rows.CHANGE_COLUMNS]
+_LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
+_SELECT_JOB: Final = text(f"""
+select {", ".join(column.name for column in rows.JOB_COLUMNS)}
+from job
+where project_id = :project_id and job_id = :job_id
+""")  # noqa: S608
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
 _SELECT_GRANULES: Final = f"""
 select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
@@ -35,13 +40,16 @@ from json_each(?) as k cross join granule as g
 where g.job_pk = ?
   and g.collection_id = json_extract(k.value, '$[0]') and g.granule_id = json_extract(k.value, '$[1]')
 """  # noqa: S608
-_UPSERT_GRANULE: Final = f"""
-insert into granule (job_pk, {", ".join(_GRANULE_NAMES)}) values (?{", ?" * len(_GRANULE_NAMES)})
+_INSERT_CHANGES: Final = f"""
+insert into change ({", ".join(_LOG_NAMES)}) values (?{", ?" * len(_LOG_NAMES[1:])})
+"""  # noqa: S608
+# What a granule is now is what its latest change says. Nothing has to come from the program twice.
+_WRITE_GRANULES: Final = f"""
+insert into granule (job_pk, {", ".join(_GRANULE_NAMES)})
+select job_pk, {", ".join(_GRANULE_NAMES[:-2])}, change_time, revision
+from change where job_pk = ? and revision >= ? and kind = {rows.GRANULE_KIND} order by revision
 on conflict (job_pk, collection_id, granule_id) do update
 set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
-"""  # noqa: S608
-_INSERT_CHANGE: Final = f"""
-insert into change (job_pk, {", ".join(_CHANGE_NAMES)}) values (?{", ?" * len(_CHANGE_NAMES)})
 """  # noqa: S608
 _UPDATE_JOB: Final = f"""
 update job set {", ".join(f"{name} = ?" for name in rows.REPORTED_COLUMNS)} where job_pk = ?
@@ -96,6 +104,13 @@ class SqliteJobStore(SqlJobStore):
                 yield connection
 
     @contextmanager
+    def write_locked(self, end: float, key: JobKey) -> Iterator[tuple[Connection, StoredJob | None]]:
+        # The transaction locks the whole file at its beginning.
+        with self.write(end) as connection:
+            row = connection.execute(_SELECT_JOB, key._asdict()).one_or_none()
+            yield connection, None if row is None else rows.stored_job_from_row(row)
+
+    @contextmanager
     def _turn(self, end: float) -> Iterator[None]:
         """Let one thread at a time write: SQLite would have the others ask anew with ever longer pauses."""
         if not self._writer.acquire(timeout=max(0.0, end - time.monotonic())):
@@ -112,11 +127,6 @@ class SqliteJobStore(SqlJobStore):
             with connection.begin():
                 yield connection
 
-    def lock_job(self, connection: Connection, key: JobKey) -> StoredJob | None:
-        # The transaction has locked the whole file at its beginning.
-        row = connection.execute(job_by_key(key)).one_or_none()
-        return None if row is None else rows.stored_job_from_row(row)
-
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
@@ -132,13 +142,11 @@ class SqliteJobStore(SqlJobStore):
         connection: Connection,
         job_pk: int,
         job: rows.Row,
-        granules: Sequence[rows.Row],
         changes: Sequence[rows.Row],
     ) -> None:
         # Tuples straight to the driver: SQLAlchemy's own inserts are three times slower here.
-        if granules:
-            connection.exec_driver_sql(_UPSERT_GRANULE, [(job_pk, *row) for row in granules])
-        connection.exec_driver_sql(_INSERT_CHANGE, [(job_pk, *row) for row in changes])
+        connection.exec_driver_sql(_INSERT_CHANGES, changes)
+        connection.exec_driver_sql(_WRITE_GRANULES, (job_pk, changes[0][1]))
         connection.exec_driver_sql(_UPDATE_JOB, (*job, job_pk))
 
     def announce(self, job_pk: int) -> None:
