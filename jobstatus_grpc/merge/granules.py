@@ -9,7 +9,10 @@ from jobstatus_grpc.model import Granule, GranuleReport, GranuleState
 def merge_granule(
     current: Granule | None, report: GranuleReport, authoritative: bool, now: int, revision: int
 ) -> tuple[Outcome, Granule]:
-    """Return the outcome, and the granule after it, at `revision` if it changed."""
+    """Return the outcome, and the granule after it, at `revision` if it changed.
+
+    Of a granule that only has another document nobody can see that it changed: it keeps its revision.
+    """
     if current is None:
         worded = report.state is not None or report.native_state is not None
         first = GranuleState(report.state or 0) if worded else GranuleState.PENDING
@@ -40,10 +43,13 @@ def merge_granule(
             latest(report.end_time, current.end_time),
             current.update_time,
             current.revision,
+            latest(report.document, current.document) or None,
         )
         same = Outcome.UNCHANGED
     if merged == current:
         return same, current
+    if merged._replace(document=current.document) == current:
+        return same, merged
     return Outcome.APPLIED, merged._replace(update_time=now, revision=revision)
 
 
@@ -62,4 +68,5 @@ def _start_granule(
         report.end_time,
         now,
         revision,
+        report.document or None,
     )

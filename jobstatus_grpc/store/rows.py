@@ -104,7 +104,7 @@ _JOB_STATES: Final = tuple(JobState)
 
 def granule_row(granule: Granule) -> Row:
     """Return the values of GRANULE_COLUMNS."""
-    collection, name, state, native, attempt, error, *rest = granule
+    collection, name, state, native, attempt, error, *rest, _document = granule
     code, reason = error or (None, None)
     return (collection, name, int(state), native, attempt, code, reason, *rest)
 
