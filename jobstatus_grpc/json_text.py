@@ -17,9 +17,12 @@ from jobstatus_grpc.errors import InvalidRequest, Violation
 
 MAX_TEXT_BYTES: Final = 64 * 1024 * 1024
 MAX_DEPTH: Final = 64
+#: Objects and arrays of one text. They take many times the memory of their brackets.
+MAX_CONTAINERS: Final = 2_000_000
 
 # As many digits as Python reads without being told to.
 _MAX_DIGITS: Final = 4300
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 _LONGEST_QUOTE: Final = 200
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -61,7 +64,7 @@ def load(text: str | bytes) -> Loaded:
         text: as UTF-8 if bytes; a byte order mark is not part of it.
 
     Raises:
-        InvalidRequest: it is none, or beyond `MAX_TEXT_BYTES` or, by far, `MAX_DEPTH`.
+        InvalidRequest: it is none, or beyond `MAX_TEXT_BYTES`, `MAX_CONTAINERS` or, by far, `MAX_DEPTH`.
     """
     if len(text) > MAX_TEXT_BYTES:
         raise _refusal(f"takes more than {MAX_TEXT_BYTES} bytes")
@@ -79,9 +82,11 @@ def _is_flat(text: str) -> bool:
     round takes away one level of all that is well nested, or two.
 
     Raises:
-        InvalidRequest: it is nested deeper than any list of documents.
+        InvalidRequest: it is nested deeper than any list of documents, or has too many objects and arrays.
     """
     brackets = _NO_BRACKETS.sub("", text)
+    if len(brackets) > 2 * MAX_CONTAINERS:
+        raise _refusal(f"has more than {MAX_CONTAINERS} objects and arrays")
     rounds = 0
     while "[]" in brackets or "{}" in brackets:
         if rounds == _MAX_TEXT_DEPTH:
@@ -203,4 +208,4 @@ def kind(value: Any) -> str:
 
 def dump(value: Any) -> str:
     """Return `value` as a JSON text in one line, and as UTF-8 can carry it."""
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
