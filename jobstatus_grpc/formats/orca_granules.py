@@ -75,7 +75,7 @@ def read_granules(reader: Reader, source: Mapping[str, Any], path: str) -> Entri
         return Entries((), ())
     found: dict[GranuleKey, int] = {}
     reports: list[GranuleReport] = []
-    read: list[dict[str, Any]] = []
+    read: list[tuple[str, dict[str, Any]]] = []
     for index, entry in enumerate(entries):
         place = f"{here}[{index}]"
         report = _read_granule(reader, entry, place)
@@ -85,11 +85,16 @@ def read_granules(reader: Reader, source: Mapping[str, Any], path: str) -> Entri
         if first != index:
             reader.fault(place, f"is the same granule as {here}[{first}]: {named(report)}")
         reports.append(report)
-        read.append(entry)
-    keys = _usual_keys(read)
-    for index, entry in enumerate(read):
-        reports[index] = reports[index]._replace(document=_rest(reader, entry, keys, f"{here}[{index}]"))
-    return Entries(tuple(reports), keys)
+        read.append((place, entry))
+    keys = _usual_keys(entry for _, entry in read)
+    usual = set(keys)
+    return Entries(
+        tuple(
+            report._replace(document=_rest(reader, entry, usual, place))
+            for report, (place, entry) in zip(reports, read, strict=True)
+        ),
+        keys,
+    )
 
 
 def _read_granule(reader: Reader, entry: Any, path: str) -> GranuleReport | None:
@@ -129,10 +134,9 @@ def _plain(keys: tuple[str, ...]) -> bool:
     return ids == 1 and collections <= 1 and "status" in keys and len(keys) == 2 + collections
 
 
-def _rest(reader: Reader, entry: Mapping[str, Any], keys: tuple[str, ...], path: str) -> str:
+def _rest(reader: Reader, entry: Mapping[str, Any], usual: set[str], path: str) -> str:
     """Return the entry where columns cannot hold all of it, else nothing."""
-    usual = entry.keys() == set(keys) if len(entry) == len(keys) else False
-    if usual and None not in (entry.get(key, "") for key in COLLECTION_IDS):
+    if entry.keys() == usual and all(entry.get(key, "") is not None for key in COLLECTION_IDS):
         return ""
     text = dump(entry)
     reader.limit(text, MAX_GRANULE_BYTES, path)

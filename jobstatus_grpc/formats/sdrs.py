@@ -10,6 +10,7 @@ from jobstatus_grpc.formats import times
 from jobstatus_grpc.formats.base import Entry, ErrorAnswer, Parsed
 from jobstatus_grpc.formats.failures import WRAPPERS, Failure, failure_of, words_of
 from jobstatus_grpc.formats.huawei import HuaweiFormat, service_of
+from jobstatus_grpc.formats.kept import Kept
 from jobstatus_grpc.formats.shapes import Field, Shape
 from jobstatus_grpc.formats.tasks import list_entries
 from jobstatus_grpc.json_text import dump
@@ -46,6 +47,7 @@ _ANSWERS: Final[Mapping[Failure, tuple[int, str]]] = {
 class _SdrsFormat(HuaweiFormat):
     """What the answer and the list of failed tasks have in common."""
 
+    name = "sdrs"
     system = SYSTEM
     states: Mapping[str, JobState] = {
         "INIT": JobState.PENDING,
@@ -65,7 +67,6 @@ class _SdrsFormat(HuaweiFormat):
 class _FailedTask(_SdrsFormat):
     """An entry of the list of failed tasks. Such a task has no end time and no sub-jobs."""
 
-    name = "sdrs-failure-jobs"
     state_key = "job_status"
     times: Mapping[str, str] = {"begin_time": "begin_time"}
     shape = Shape({name: Field(name) for name in _RESOURCE}, others="other_fields")
@@ -73,6 +74,9 @@ class _FailedTask(_SdrsFormat):
 
     def detects(self, value: Any) -> bool:
         return isinstance(value, dict) and "job_status" in value and "status" not in value
+
+    def keeps(self, kept: Kept) -> bool:
+        return super().keeps(kept) and self.detects(kept.source)
 
     def check(self, whole: WholeJob, prefix: str, found: list[Violation]) -> None:
         super().check(whole, prefix, found)
@@ -84,7 +88,6 @@ class _FailedTask(_SdrsFormat):
 class SdrsFormat(_SdrsFormat):
     """The answer, and the list of failed tasks as the form's list."""
 
-    name = "sdrs"
     shape = Shape({"entities": Field("entities", _ENTITIES)}, others="other_fields")
     holder = ("entities",)
     order = (
@@ -112,6 +115,9 @@ class SdrsFormat(_SdrsFormat):
         return (
             _TASK.parse(entry, project_id) if _TASK.detects(entry.value) else super().parse(entry, project_id)
         )
+
+    def keeps(self, kept: Kept) -> bool:
+        return super().keeps(kept) and not _TASK.detects(kept.source)
 
     def told(self, job: Job | JobReport, details: Details | None, before: JobReport | None) -> dict[str, Any]:
         found = super().told(job, details, before)

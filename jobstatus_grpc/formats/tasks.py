@@ -118,6 +118,10 @@ class TaskFormat:
         """Return the form a document is written in."""
         return self.name
 
+    def keeps(self, kept: Kept) -> bool:
+        """Return whether a kept document is one of this form."""
+        return kept.form == self.name
+
     def parse(self, entry: Entry, project_id: str) -> Parsed:
         tree = Tree(entry, project_id)
         source = tree.reader.mapping(entry.value, entry.path)
@@ -248,7 +252,7 @@ class TaskFormat:
     def _document(self, whole: WholeJob, prefix: str, found: list[Violation]) -> dict[str, Any]:
         job, kept = whole.job, Kept.of(whole.document)
         self.check(whole, prefix, found)
-        if kept is None or kept.form != self.name:
+        if kept is None or not self.keeps(kept):
             kept = None
             told = self.told(job, whole.details, None) | {
                 self.id_key: job.job_id,
