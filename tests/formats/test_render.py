@@ -317,6 +317,29 @@ def test_what_is_not_documented_is_written_in_the_other_form_too() -> None:
         assert told[key] == odd[key]
 
 
+def test_a_field_counts_for_more_than_the_text_of_its_key() -> None:
+    grants = [{"Permission": "READ", "Since": 3}, {"Permission": "WRITE"}]
+    document = data("glacier/inventory_boto3.json") | {
+        "InventoryRetrievalParameters": {"Format": "JSON", "Sort": "up"},
+        "OutputLocation": {"S3": {"AccessControlList": grants, "Region": "eu"}},
+    }
+    shelf = Shelf.of(document, "glacier-boto3")
+    assert shelf.details is not None
+    fields = dict(shelf.details.fields)
+    fields["inventory_retrieval_parameters"] = {"format": "CSV"}
+    fields["output_location"] = {"s3": {"access_control_list": [{"permission": "READ_ACP"}, {}]}}
+    shelf.report(state=JobState.RUNNING, details=Details("glacier", fields))
+    assert shelf.rendered("glacier-boto3") == document | {
+        "InventoryRetrievalParameters": {"Format": "CSV", "Sort": "up"},
+        "OutputLocation": {
+            "S3": {
+                "AccessControlList": [{"Permission": "READ_ACP", "Since": 3}, {"Permission": "WRITE"}],
+                "Region": "eu",
+            }
+        },
+    }
+
+
 @pytest.mark.parametrize("form", ["sdrs", "sfs-turbo", "glacier", "glacier-boto3"])
 def test_granules_have_no_place_outside_orca(form: str) -> None:
     shelf = reported(*of_orca(), job_id="op-1", granules_complete=True, state=JobState.RUNNING)
