@@ -24,7 +24,7 @@ class JobStatusRpcError(Exception):
         reason: UPPER_SNAKE, stable, for programs; empty if the answer is not the service's own.
         message: for people.
         metadata: the variable words of the message, by name.
-        violations: every fault of the request, where it was the request's.
+        violations: every fault of the request, where it was the request's, or all that stands in its way.
         request_id: names the call in the server's log; may be empty.
         retry_delay: seconds after which to try again; `None` if the server did not say.
     """
@@ -72,6 +72,9 @@ class JobStatusRpcError(Exception):
             elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
                 faults = error_details_pb2.BadRequest.FromString(detail.value).field_violations
                 found["violations"] = tuple(Violation(f.field, f.description, f.reason) for f in faults)
+            elif detail.Is(error_details_pb2.PreconditionFailure.DESCRIPTOR):
+                rows = error_details_pb2.PreconditionFailure.FromString(detail.value).violations
+                found["violations"] = tuple(Violation(v.subject, v.description, v.type) for v in rows)
             elif detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
                 found["request_id"] = error_details_pb2.RequestInfo.FromString(detail.value).request_id
             elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):

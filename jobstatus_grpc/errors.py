@@ -7,6 +7,8 @@ JobStatusError
 ├── NotFound
 │   ├── JobNotFound
 │   └── JobDeleted           it was there, and is no more
+├── PreconditionFailed       the thing is not as the request needs it; names everything in the way
+│   └── NotRepresentable     a form has no words for what a job is
 ├── ResourceExhausted
 │   ├── QuotaReached         some will go: trying again helps
 │   │   ├── TooManyReports
@@ -132,6 +134,35 @@ class JobDeleted(NotFound):
 def _job_resource(project_id: str, job_id: str) -> tuple[str, str, Mapping[str, str]]:
     name = f"projects/{project_id}/jobs/{job_id}"
     return "jobstatus.v1.Job", name, {"project_id": project_id, "job_id": job_id}
+
+
+class PreconditionFailed(JobStatusError):
+    """What the request is about is not as it would have to be.
+
+    Attributes:
+        violations: everything in the way, never empty: what it is of, and why.
+    """
+
+    def __init__(self, message: str, violations: Sequence[Violation], metadata: Mapping[str, str]) -> None:
+        super().__init__(message, metadata)
+        self.violations = tuple(violations)
+
+
+class NotRepresentable(PreconditionFailed):
+    """A system's form has no words for something that the job is or has.
+
+    Args:
+        form: the form's name.
+        violations: what it cannot express, each by the field of the job.
+    """
+
+    reason = "NOT_REPRESENTABLE"
+
+    def __init__(self, form: str, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        message = f"the form '{form}' cannot express the job: {first.field}: {first.description}{more}"
+        super().__init__(message, violations, {"form": form, "field": first.field})
 
 
 class ResourceExhausted(JobStatusError):

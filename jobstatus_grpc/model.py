@@ -6,9 +6,10 @@ reported so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, Union
 
 DEFAULT_PROJECT: Final = "default"
 
@@ -19,6 +20,13 @@ MAX_REPORT_GRANULES: Final = 10_000
 MAX_REPORT_BYTES: Final = 4 * 1024 * 1024
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_ATTEMPT: Final = 2**31 - 1
+#: Jobs of one tree, its root among them.
+MAX_TREE_JOBS: Final = 1_000
+#: Levels of one tree, the root's the first.
+MAX_TREE_DEPTH: Final = 8
+
+#: A value of a job's details: texts, whole numbers and truth values, in lists and by names.
+DetailValue: TypeAlias = Union[str, int, bool, "Sequence[DetailValue]", "Mapping[str, DetailValue]"]
 
 
 class JobState(IntEnum):
@@ -103,8 +111,26 @@ class Totals(NamedTuple):
     failed: int = 0
 
 
+class Details(NamedTuple):
+    """What a system tells of its jobs that not all jobs have.
+
+    Attributes:
+        system: whose job it is: `orca`, `sdrs`, `sfs_turbo` or `glacier`.
+        fields: what is told, by the names of that system's message in the contract; what is not told is not
+            there.
+    """
+
+    system: str
+    fields: Mapping[str, DetailValue]
+
+
 class Granule(NamedTuple):
-    """A granule as it stands."""
+    """A granule as it stands.
+
+    `document` is what a source's entry has beyond these fields, in the words of `formats`, which alone reads
+    it; `None` if it has nothing, and wherever granules are read for another end than to be merged or written
+    as a document.
+    """
 
     collection_id: str
     granule_id: str
@@ -117,6 +143,7 @@ class Granule(NamedTuple):
     end_time: int | None
     update_time: int
     revision: int
+    document: str | None = None
 
     @property
     def key(self) -> GranuleKey:
@@ -125,7 +152,7 @@ class Granule(NamedTuple):
 
 
 class GranuleReport(NamedTuple):
-    """What a reporter says about a granule; `None` is "no news"."""
+    """What a reporter says about a granule; `None` is "no news", and an empty `document` removes it."""
 
     collection_id: str
     granule_id: str
@@ -136,6 +163,7 @@ class GranuleReport(NamedTuple):
     message: str | None = None
     request_time: int | None = None
     end_time: int | None = None
+    document: str | None = None
 
     @property
     def key(self) -> GranuleKey:
@@ -179,7 +207,17 @@ class Job(NamedTuple):
 
 
 class JobReport(NamedTuple):
-    """What a reporter says about a job; `None` (and no labels) is "no news"."""
+    """What a reporter says about a job; `None` (and no labels) is "no news".
+
+    Attributes:
+        parent_job_id: the job of the same project it is a part of; told when it is first reported.
+        details: replace those it had, as a whole.
+        document: the source document without granules and sub-jobs, in the words of `formats`, which alone
+            reads it; replaces the one it had.
+        sub_jobs: its parts, in order; their `parent_job_id` is this job.
+        emptied: fields of this report, all `None` here, that a document tells to be empty: they become
+            `None`.
+    """
 
     project_id: str
     job_id: str
@@ -195,11 +233,34 @@ class JobReport(NamedTuple):
     end_time: int | None = None
     granules_complete: bool | None = None
     labels: Mapping[str, str] | None = None
+    parent_job_id: str | None = None
+    details: Details | None = None
+    document: str | None = None
+    sub_jobs: Sequence[JobReport] = ()
+    emptied: frozenset[str] = frozenset()
 
     @property
     def key(self) -> JobKey:
         """Its name."""
         return JobKey(self.project_id, self.job_id)
+
+
+class WholeJob(NamedTuple):
+    """A job with all that is kept of it, read at one revision: what a document is written from.
+
+    Attributes:
+        job: the job's own fields and totals.
+        details: its details.
+        document: its source document, as it was reported.
+        granules: its granules with their documents, ordered by key; may be read while they are asked for.
+        sub_jobs: its parts in the order in which they were first reported.
+    """
+
+    job: Job
+    details: Details | None = None
+    document: str | None = None
+    granules: Iterable[Granule] = ()
+    sub_jobs: Sequence[WholeJob] = ()
 
 
 class Report(NamedTuple):
@@ -229,6 +290,19 @@ class Change(NamedTuple):
     def position(self) -> Position:
         """Where in the history it stands."""
         return Position(self.revision, self.commit_id)
+
+
+def sub_job_id(parent_job_id: str, position: int) -> str:
+    """Return the id of a sub-job whose system gives it none: the same whenever its parent is reported.
+
+    Args:
+        parent_job_id: the parent's id.
+        position: its place among the parent's sub-jobs, counted from 1.
+    """
+    suffix = f".{position}"
+    if text_bytes(parent_job_id) + len(suffix) > MAX_ID_BYTES:
+        parent_job_id = hashlib.blake2b(parent_job_id.encode(), digest_size=16).hexdigest()
+    return parent_job_id + suffix
 
 
 def text_bytes(text: str | None) -> int:

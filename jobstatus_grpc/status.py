@@ -8,6 +8,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import grpc
@@ -23,6 +24,7 @@ from jobstatus_grpc.errors import (
     JobStatusError,
     NotFound,
     NotServed,
+    PreconditionFailed,
     QuotaReached,
     ResponseFull,
     StoreFull,
@@ -93,15 +95,28 @@ def _nothing(_error: JobStatusError, _room: int) -> Iterable[Message]:
 
 def _bad_request(error: InvalidRequest, room: int) -> Iterable[Message]:
     detail = error_details_pb2.BadRequest()
-    last = len(error.violations) - 1
-    for index, violation in enumerate(error.violations):
-        field = _field_violation(violation)
-        room -= field.ByteSize() + _VIOLATION_BYTES
-        if room < (0 if index == last else _REST_BYTES):
-            detail.field_violations.add(description=f"and {last + 1 - index} more")
-            break
-        detail.field_violations.append(field)
+    _fill(detail.field_violations, error.violations, _field_violation, room)
     return (detail,)
+
+
+def _precondition(error: PreconditionFailed, room: int) -> Iterable[Message]:
+    detail = error_details_pb2.PreconditionFailure()
+    _fill(detail.violations, error.violations, partial(_precondition_violation, error.reason), room)
+    return (detail,)
+
+
+def _fill(
+    field: Any, violations: Sequence[Violation], convert: Callable[[Violation], Message], room: int
+) -> None:
+    """Put so many violations into a repeated field as fit, and how many more there are."""
+    last = len(violations) - 1
+    for index, violation in enumerate(violations):
+        row = convert(violation)
+        room -= row.ByteSize() + _VIOLATION_BYTES
+        if room < (0 if index == last else _REST_BYTES):
+            field.add(description=f"and {last + 1 - index} more")
+            break
+        field.append(row)
 
 
 def _field_violation(violation: Violation) -> error_details_pb2.BadRequest.FieldViolation:
@@ -109,6 +124,16 @@ def _field_violation(violation: Violation) -> error_details_pb2.BadRequest.Field
         field=_cut(violation.field, _MAX_VIOLATION_TEXT_BYTES),
         description=_cut(violation.description, _MAX_VIOLATION_TEXT_BYTES),
         reason=violation.reason,
+    )
+
+
+def _precondition_violation(
+    reason: str, violation: Violation
+) -> error_details_pb2.PreconditionFailure.Violation:
+    return error_details_pb2.PreconditionFailure.Violation(
+        type=reason,
+        subject=_cut(violation.field, _MAX_VIOLATION_TEXT_BYTES),
+        description=_cut(violation.description, _MAX_VIOLATION_TEXT_BYTES),
     )
 
 
@@ -138,6 +163,7 @@ def _retry_info(seconds: float) -> Message:
 _TABLE: Final[dict[type, _Row]] = {
     InvalidRequest: _Row(grpc.StatusCode.INVALID_ARGUMENT, _bad_request),
     NotFound: _Row(grpc.StatusCode.NOT_FOUND, _resource),
+    PreconditionFailed: _Row(grpc.StatusCode.FAILED_PRECONDITION, _precondition),
     QuotaReached: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _quota),
     ResponseFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),
     StoreFull: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED, _nothing),

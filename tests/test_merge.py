@@ -15,6 +15,7 @@ from jobstatus_grpc.model import (
     GranuleState,
     ItemError,
     Job,
+    JobState,
     Totals,
     granule_bytes,
     job_bytes,
@@ -232,6 +233,26 @@ def test_an_error_replaces_the_error_as_a_whole() -> None:
 
 def test_a_granule_first_reported_with_an_empty_error_has_none() -> None:
     assert known(state=FAILED, error=ItemError()).of().error is None
+
+
+def test_what_a_system_tells_to_be_empty_becomes_so_and_nothing_else_does() -> None:
+    told = job(state=JobState.FAILED, job_type="copy", begin_time=5, end_time=9, description="mine")
+    emptied = job(state=JobState.FAILED, emptied=frozenset({"job_type", "end_time"}))
+    after = Ledger(told, emptied).stands
+    assert (after.job_type, after.begin_time, after.end_time, after.description) == (None, 5, None, "mine")
+    assert (after.begin_time_reported, after.end_time_reported) == (True, False)
+
+
+def test_the_document_of_a_granule_lasts_until_a_report_replaces_or_removes_it() -> None:
+    ledger = known(state=STAGED)
+    revisions = set()
+    for document, lasting in [("{}", "{}"), (None, "{}"), ("[]", "[]"), ("", None), ("{}", "{}")]:
+        assert outcome(ledger.take(only(granule(state=STAGED, document=document)))) == {"unchanged": 1}
+        assert ledger.of().document == lasting
+        revisions.add((ledger.of().revision, ledger.stands.revision))
+    assert len(revisions) == 1
+    ledger.take(only(granule(state=STAGED, attempt=2)))
+    assert ledger.of().document is None
 
 
 @pytest.mark.parametrize(("before", "after"), BACKWARD + OTHER_END)

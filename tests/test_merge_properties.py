@@ -40,6 +40,7 @@ def granules_named(names: Sequence[str]) -> st.SearchStrategy[GranuleReport]:
         message=st.none() | texts,
         request_time=st.none() | times,
         end_time=st.none() | times,
+        document=st.none(),
     )
 
 
@@ -59,6 +60,11 @@ jobs = st.builds(
     end_time=st.none() | times,
     granules_complete=complete,
     labels=st.none() | words,
+    parent_job_id=st.none(),
+    details=st.none(),
+    document=st.none(),
+    sub_jobs=st.just(()),
+    emptied=st.just(frozenset[str]()),
 )
 one_granule = st.lists(granules_named(["g"]), min_size=1, max_size=6)
 many_granules = st.lists(granules_named(["g1", "g2", "g3"]), max_size=5)

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobstatus_grpc import errors
+from jobstatus_grpc.client_errors import JobStatusRpcError
 from jobstatus_grpc.errors import MISSING, InvalidRequest, JobStatusError, Violation
 from jobstatus_grpc.status import MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES, ErrorInterceptor, to_status
 
@@ -32,6 +33,7 @@ DETAILS = {
         error_details_pb2.ErrorInfo,
         error_details_pb2.QuotaFailure,
         error_details_pb2.RequestInfo,
+        error_details_pb2.PreconditionFailure,
         error_details_pb2.ResourceInfo,
         error_details_pb2.RetryInfo,
     )
@@ -148,6 +150,12 @@ CODES = [
     ),
     (errors.JobNotFound("p", "j"), "NOT_FOUND", "JOB_NOT_FOUND", {"ResourceInfo"}),
     (errors.JobDeleted("p", "j"), "NOT_FOUND", "JOB_DELETED", {"ResourceInfo"}),
+    (
+        errors.NotRepresentable("sdrs", [Violation("granules", "it has none")]),
+        "FAILED_PRECONDITION",
+        "NOT_REPRESENTABLE",
+        {"PreconditionFailure"},
+    ),
     (errors.TooManyReports(9), "RESOURCE_EXHAUSTED", "TOO_MANY_REPORTS", {"QuotaFailure", "RetryInfo"}),
     (errors.ResponseFull(), "RESOURCE_EXHAUSTED", "RESPONSE_FULL", set()),
     (errors.TooManyWatches(9), "RESOURCE_EXHAUSTED", "TOO_MANY_WATCHES", {"QuotaFailure", "RetryInfo"}),
@@ -191,6 +199,7 @@ def test_every_error_that_may_reach_a_caller_is_tried_above() -> None:
     roots = {
         JobStatusError,
         errors.NotFound,
+        errors.PreconditionFailed,
         errors.QuotaReached,
         errors.ResourceExhausted,
         errors.Unavailable,
@@ -253,6 +262,21 @@ def test_ten_thousand_violations_stay_under_the_limits_and_are_counted() -> None
     assert "9999 more" in status.message
 
 
+def test_what_a_form_cannot_express_is_named_with_the_form() -> None:
+    violations = [Violation("granules", "there are 3"), Violation("state", "it is STAGED")]
+    status = to_status(errors.NotRepresentable("sdrs", violations), "r")
+    assert status.message == "the form 'sdrs' cannot express the job: granules: there are 3 (and 1 more)"
+    assert details_of(status)["ErrorInfo"].metadata == {"form": "sdrs", "field": "granules"}
+    assert [
+        (v.type, v.subject, v.description) for v in details_of(status)["PreconditionFailure"].violations
+    ] == [
+        ("NOT_REPRESENTABLE", "granules", "there are 3"),
+        ("NOT_REPRESENTABLE", "state", "it is STAGED"),
+    ]
+    told = JobStatusRpcError.of_status(status)
+    assert [fault.field for fault in told.violations] == ["granules", "state"]
+
+
 @pytest.mark.parametrize("length", range(20, 220, 7))
 def test_violations_that_just_fit_are_all_shown(length: int) -> None:
     def shown(count: int) -> list[str]:
@@ -270,6 +294,7 @@ def test_whatever_the_words_the_limits_hold(one: str, two: str, request_id: str,
     one, two = one * times, two * times
     for error in (
         InvalidRequest([Violation(one, two)] * times),
+        errors.NotRepresentable(one, [Violation(one, two)] * times),
         errors.JobNotFound(one, two),
         errors.NotServed(one),
         errors.TooManyReports(times),

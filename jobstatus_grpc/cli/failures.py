@@ -69,7 +69,11 @@ def _rpc_status(error: Exception) -> int:
     if not isinstance(error, JobStatusRpcError):
         traceback.print_exception(error)
         return OUR_FAULT
-    statuses = {grpc.StatusCode.INVALID_ARGUMENT: USAGE, grpc.StatusCode.NOT_FOUND: NOT_FOUND}
+    statuses = {
+        grpc.StatusCode.INVALID_ARGUMENT: USAGE,
+        grpc.StatusCode.FAILED_PRECONDITION: USAGE,
+        grpc.StatusCode.NOT_FOUND: NOT_FOUND,
+    }
     status = statuses.get(error.code, SERVER)
     message = f"{error.message} ({error.reason or error.code.name})"
     if status == SERVER and error.request_id:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -14,19 +14,15 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.cli.connection import connected
 from jobstatus_grpc.cli.failures import Refused, line_of
 from jobstatus_grpc.cli.terminal import clean, say, totals_words
+from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.convert.resources import granule_report_to_pb, job_report_to_pb
-from jobstatus_grpc.formats import orca
-from jobstatus_grpc.model import GranuleReport, JobReport
+from jobstatus_grpc.formats import Parsed, documents
 
 Request = pb.ReportJobRequest | pb.ReportGranulesRequest
 Response = pb.ReportJobResponse | pb.ReportGranulesResponse
 
 MAX_BATCH_GRANULES: Final = 1_000
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
-
-_PARSERS: Final[dict[str, Callable[[bytes, str], tuple[JobReport, Sequence[GranuleReport]]]]] = {
-    "orca": orca.parse
-}
 
 
 def send_reports(server: str, project_id: str, file: str, as_json: bool) -> int:
@@ -98,17 +94,23 @@ def _json(line: bytes) -> Any:
 
 
 def send_document(server: str, project_id: str, file: str, form: str, as_json: bool) -> int:
-    """Report what the document in `file` says, as its system's truth."""
+    """Report what each document in `file` says, as its system's truth."""
     with _opened(file) as source:
-        job_report, granule_reports = _PARSERS[form](source.read(), project_id)
-    job = job_report_to_pb(job_report)
-    batches = list(_batches(granule_report_to_pb(report) for report in granule_reports))
-    counted = dict.fromkeys(("applied_count", "unchanged_count", "stale_count"), 0)
+        parsed = [document.parse(project_id) for document in documents(source.read(), form)]
     with connected(server, project_id) as client:
-        for request in _document_requests(job, batches):
-            response = client.report(request)
-            for name in counted:
-                counted[name] += getattr(response, name)
+        for one in parsed:
+            _send_parsed(client, one, as_json)
+    return 0
+
+
+def _send_parsed(client: JobStatusClient, parsed: Parsed, as_json: bool) -> None:
+    job = job_report_to_pb(parsed.job)
+    batches = list(_batches(granule_report_to_pb(report) for report in parsed.granules))
+    counted = dict.fromkeys(("applied_count", "unchanged_count", "stale_count"), 0)
+    for request in _document_requests(job, batches):
+        response = client.report(request)
+        for name in counted:
+            counted[name] += getattr(response, name)
     if as_json:
         totals = MessageToDict(response.totals, preserving_proto_field_name=True)
         answer = {"job_id": job.job_id, "state": pb.JobState.Name(response.state), "totals": totals}
@@ -118,7 +120,6 @@ def send_document(server: str, project_id: str, file: str, form: str, as_json: b
             revision=response.revision, state=response.state, totals=response.totals, **counted
         )
         say(_response_words(job.job_id, response))
-    return 0
 
 
 def _document_requests(job: pb.Job, batches: Sequence[list[pb.Granule]]) -> Iterator[Request]:

@@ -13,7 +13,10 @@ _STATES: Final = tuple(GranuleState)
 def merge_granule(
     current: Granule | None, report: GranuleReport, authoritative: bool, now: int, revision: int
 ) -> tuple[Outcome, Granule]:
-    """Return the outcome, and the granule after it, at `revision` if it changed."""
+    """Return the outcome, and the granule after it, at `revision` if it changed.
+
+    Of a granule that only has another document nobody can see that it changed: it keeps its revision.
+    """
     if current is None:
         worded = report.state is not None or report.native_state is not None
         first = _STATES[report.state or 0] if worded else GranuleState.PENDING
@@ -25,31 +28,44 @@ def merge_granule(
     if step is Step.RESTART:
         return Outcome.APPLIED, _start_granule(report, _STATES[new], attempt, now, revision)
     if step is Step.FILL:
-        merged = current._replace(
-            request_time=latest(current.request_time, report.request_time),
-            end_time=latest(current.end_time, report.end_time),
-            update_time=now,
-            revision=revision,
-        )
         same = Outcome.STALE
+        merged = _fill_granule(current, report, now, revision)
     else:
-        moved = step is Step.MOVE
-        merged = Granule(
-            current.collection_id,
-            current.granule_id,
-            _STATES[new] if moved else state,
-            report.native_state if moved else latest(report.native_state, current.native_state),
-            attempt,
-            merge_error(report.error, current.error),
-            latest(report.message, current.message),
-            latest(report.request_time, current.request_time),
-            latest(report.end_time, current.end_time),
-            now,
-            revision,
-        )
         same = Outcome.UNCHANGED
-    # Less the time and the revision.
-    return (same, current) if merged[:-2] == current[:-2] else (Outcome.APPLIED, merged)
+        merged = _replace_granule(current, report, new if step is Step.MOVE else None, now, revision)
+    # Less the time, the revision and the document.
+    if merged[:-3] != current[:-3]:
+        return Outcome.APPLIED, merged
+    return same, current if merged[-1] == current[-1] else current._replace(document=merged[-1])
+
+
+def _fill_granule(current: Granule, report: GranuleReport, now: int, revision: int) -> Granule:
+    return current._replace(
+        request_time=latest(current.request_time, report.request_time),
+        end_time=latest(current.end_time, report.end_time),
+        update_time=now,
+        revision=revision,
+    )
+
+
+def _replace_granule(
+    current: Granule, report: GranuleReport, moved_to: int | None, now: int, revision: int
+) -> Granule:
+    moved = moved_to is not None
+    return Granule(
+        current.collection_id,
+        current.granule_id,
+        current.state if moved_to is None else _STATES[moved_to],
+        report.native_state if moved else latest(report.native_state, current.native_state),
+        current.attempt,
+        merge_error(report.error, current.error),
+        latest(report.message, current.message),
+        latest(report.request_time, current.request_time),
+        latest(report.end_time, current.end_time),
+        now,
+        revision,
+        latest(report.document, current.document) or None,
+    )
 
 
 def _start_granule(
@@ -67,4 +83,5 @@ def _start_granule(
         report.end_time,
         now,
         revision,
+        report.document or None,
     )

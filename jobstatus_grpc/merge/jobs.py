@@ -39,6 +39,8 @@ def _fill_job_times(current: Job, report: JobReport) -> Job:
 
 
 def _replace_job_fields(job: Job, report: JobReport) -> Job:
+    if report.emptied:
+        job = _empty(job, report.emptied)
     return job._replace(
         system=latest(report.system, job.system),
         job_type=latest(report.job_type, job.job_type),
@@ -52,6 +54,15 @@ def _replace_job_fields(job: Job, report: JobReport) -> Job:
         end_time_reported=job.end_time_reported or report.end_time is not None,
         granules_complete=latest(report.granules_complete, job.granules_complete),
         labels=report.labels or job.labels,
+    )
+
+
+def _empty(job: Job, fields: frozenset[str]) -> Job:
+    """Return `job` without those of its fields that its system tells to be empty."""
+    kept = (None if field in fields else value for field, value in zip(Job._fields, job, strict=True))
+    return Job._make(kept)._replace(
+        begin_time_reported=job.begin_time_reported and "begin_time" not in fields,
+        end_time_reported=job.end_time_reported and "end_time" not in fields,
     )
 
 

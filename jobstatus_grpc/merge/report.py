@@ -29,7 +29,7 @@ class Merged(NamedTuple):
 
     Attributes:
         job: the job after the report; its revision is the last change's.
-        granules: the granules to be written, by key: only those that changed.
+        granules: the granules to be written, by key: only those that changed, if only in their documents.
         changes: the new part of the job's history, oldest first; may be empty.
         applied: how many items changed something.
         unchanged: how many said what was known.
@@ -112,6 +112,8 @@ class _Merge:
             outcome, granule = merge_granule(current, report, authoritative, self.now, self.revision + 1)
             outcomes[outcome] += 1
             if outcome is not Outcome.APPLIED:
+                if granule is not current:
+                    written[key] = granule
                 continue
             if granule_bytes(granule) > MAX_GRANULE_BYTES:
                 text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"

@@ -110,6 +110,16 @@ _GRANULE_STATES: Final = tuple(GranuleState)
 _JOB_STATES: Final = tuple(JobState)
 
 
+<<<<<<< HEAD
+=======
+def granule_row(granule: Granule) -> Row:
+    """Return the values of GRANULE_COLUMNS."""
+    collection, name, state, native, attempt, error, *rest, _document = granule
+    code, reason = error or (None, None)
+    return (collection, name, int(state), native, attempt, code, reason, *rest)
+
+
+>>>>>>> w-formats
 def granule_from_row(row: Row) -> Granule:
     """Return the granule in a row of GRANULE_COLUMNS."""
     collection, name, state, native, attempt, code, reason, message, request, end, update, revision = row
@@ -143,7 +153,7 @@ def log_row(job_pk: int, change: Change) -> Row:
             _job_document(item),
             *totals,
         )
-    collection, name, state, native, attempt, error, message, request, end, _, _ = item
+    collection, name, state, native, attempt, error, message, request, end, *_ = item
     code, reason = error or _NO_ERROR
     previous = None if before is None else int(before)
     return (

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shelf import parsed
 
-from jobstatus_grpc.errors import INVALID, MISSING, InvalidRequest
-from jobstatus_grpc.formats.orca import MAX_DEPTH, parse
-from jobstatus_grpc.model import GranuleReport, GranuleState, JobReport
+from jobstatus_grpc.errors import INVALID, MISSING, InvalidRequest, Violation
+from jobstatus_grpc.formats import Parsed, documents
+from jobstatus_grpc.json_text import MAX_DEPTH
+from jobstatus_grpc.model import GranuleReport, GranuleState
 
 DATA = Path(__file__).parent.parent / "data" / "orca"
 
@@ -28,6 +30,15 @@ GOOD: dict[str, Any] = {
 }
 
 
+def parse(text: str | bytes, project_id: str = "default") -> Parsed:
+    return parsed(text, "orca", project_id)
+
+
+def plain(granules: tuple[GranuleReport, ...]) -> tuple[GranuleReport, ...]:
+    """Return granules less what is kept of their entries."""
+    return tuple(granule._replace(document=None) for granule in granules)
+
+
 def changed(**fields: Any) -> dict[str, Any]:
     return {**copy.deepcopy(GOOD), **fields}
 
@@ -36,7 +47,7 @@ def faults(document: object) -> dict[str, str]:
     """Refuse `document`, text or to be written as text, and return what is wrong by its path."""
     text = document if isinstance(document, str | bytes) else json.dumps(document)
     with pytest.raises(InvalidRequest) as caught:
-        parse(text, "default")
+        parse(text)
     found = {violation.field: violation.description for violation in caught.value.violations}
     assert len(found) == len(caught.value.violations)
     return found
@@ -46,9 +57,13 @@ def test_a_document_of_the_current_form_is_read_granule_by_granule() -> None:
     text = (DATA / "recovery_current_form.json").read_text()
     raw = json.loads(text)
     job, granules = parse(text, "archive")
-    assert job == JobReport(
-        "archive", raw["asyncOperationId"], system="orca", job_type="recovery", granules_complete=True
+    assert (job.key, job.system, job.job_type) == (
+        ("archive", raw["asyncOperationId"]),
+        "orca",
+        "recovery",
     )
+    assert (job.state, job.native_state, job.granules_complete) == (None, None, True)
+    assert {granule.document for granule in granules} == {""}
     assert [(g.collection_id, g.granule_id, g.native_state) for g in granules] == [
         (entry["collectionId"], entry["granuleId"], entry["status"]) for entry in raw["granules"]
     ]
@@ -61,7 +76,7 @@ def test_a_document_of_the_current_form_is_read_granule_by_granule() -> None:
 
 
 def test_a_document_of_the_documented_form_is_read_alike() -> None:
-    job, granules = parse((DATA / "recovery_seed_form.json").read_bytes(), "")
+    job, granules = parse((DATA / "recovery_seed_form.json").read_bytes())
     assert job.job_id
     assert {g.collection_id for g in granules} == {""}
     assert Counter((g.state, g.native_state) for g in granules) == {
@@ -72,7 +87,7 @@ def test_a_document_of_the_documented_form_is_read_alike() -> None:
 
 
 def test_a_document_without_collections_is_read() -> None:
-    granules = parse((DATA / "recovery_v6_form.json").read_text(), "").granules
+    granules = parse((DATA / "recovery_v6_form.json").read_text()).granules
     assert [g.state for g in granules] == [
         GranuleState.SUCCEEDED,
         GranuleState.SUCCEEDED,
@@ -92,7 +107,7 @@ def test_both_forms_may_be_mixed_in_one_document() -> None:
             {"granuleId": "c", "granule_id": "c", "status": "staged"},
         ],
     }
-    assert parse(json.dumps(document), "").granules == (
+    assert plain(parse(json.dumps(document)).granules) == (
         GranuleReport("", "a", GranuleState.FAILED, "failed"),
         GranuleReport("C", "b", GranuleState.FAILED, "error"),
         GranuleReport("", "c", GranuleState.STAGED, "staged"),
@@ -104,29 +119,33 @@ def test_one_granule_id_in_two_collections_is_two_granules() -> None:
         {"collectionId": "C", "granuleId": "a", "status": "error"},
         {"collectionId": "D", "granuleId": "a", "status": "success"},
     ]
-    assert len(parse(json.dumps(changed(granules=granules)), "").granules) == 2
+    assert len(parse(json.dumps(changed(granules=granules))).granules) == 2
 
 
 def test_a_word_orca_did_not_have_is_kept_without_a_state() -> None:
     document = changed(granules=[{"granuleId": "a", "status": "Staged"}])
-    assert parse(json.dumps(document), "").granules == (GranuleReport("", "a", None, "Staged"),)
+    assert plain(parse(json.dumps(document)).granules) == (GranuleReport("", "a", None, "Staged"),)
 
 
 def test_totals_are_not_believed_nor_needed() -> None:
     document = changed(jobStatusTotals={"pending": 99, "lost": "many"})
-    assert len(parse(json.dumps(document), "").granules) == 2
+    assert len(parse(json.dumps(document)).granules) == 2
     del document["jobStatusTotals"]
-    assert len(parse(json.dumps(document), "").granules) == 2
+    assert len(parse(json.dumps(document)).granules) == 2
 
 
-def test_keys_that_are_not_orcas_are_ignored() -> None:
+def test_keys_that_are_not_orcas_are_kept_beside_what_is_read() -> None:
     document = changed(requestedBy={"name": ["x"]})
     document["granules"][0]["retries"] = 1e3
-    assert parse(json.dumps(document), "") == parse(json.dumps(GOOD), "")
+    read, good = parse(json.dumps(document)), parse(json.dumps(GOOD))
+    assert plain(read.granules) == plain(good.granules)
+    assert [granule.document for granule in read.granules] == [json.dumps(document["granules"][0]), ""]
+    assert read.job.details is not None
+    assert read.job.details.fields["other_fields"] == {"requestedBy": '{"name": ["x"]}'}
 
 
 def test_a_byte_order_mark_is_not_part_of_the_document() -> None:
-    assert parse("\ufeff" + json.dumps(GOOD), "") == parse(json.dumps(GOOD).encode("utf-8-sig"), "")
+    assert parse("\ufeff" + json.dumps(GOOD)) == parse(json.dumps(GOOD).encode("utf-8-sig"))
 
 
 def test_an_error_answer_is_refused_in_orcas_words() -> None:
@@ -145,15 +164,16 @@ def test_bytes_that_are_not_utf_8_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("[]", "an array"), ("null", "null"), ("3", "a number"), ('"x"', "a string"), ("true", "true")],
+    [("[[]]", "an array"), ("null", "null"), ("3", "a number"), ('"x"', "a string"), ("true", "true")],
 )
 def test_a_document_that_is_no_object_is_refused(text: str, kind: str) -> None:
-    assert faults(text) == {"$": f"must be an object, is {kind}"}
+    (found,) = faults(text).values()
+    assert found == f"must be an object, is {kind}"
 
 
 def test_an_empty_object_misses_the_job_and_its_granules() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse("{}", "")
+        parse("{}")
     assert [violation.field for violation in caught.value.violations] == ["$.asyncOperationId", "$.granules"]
     assert caught.value.reason == MISSING
 
@@ -205,7 +225,7 @@ def test_every_fault_is_named_at_once() -> None:
     document = changed(asyncOperationId=1, jobStatusTotals={"pending": None})
     document["granules"] = [{"granuleId": "a", "status": "error"}, 5, {"granuleId": "", "status": 0}]
     with pytest.raises(InvalidRequest) as caught:
-        parse(json.dumps(document), "")
+        parse(json.dumps(document))
     assert [violation.field for violation in caught.value.violations] == [
         "$.asyncOperationId",
         "$.jobStatusTotals.pending",
@@ -227,7 +247,7 @@ def test_entries_of_one_granule_are_named_with_both_their_places() -> None:
 
 
 def test_an_id_of_512_bytes_is_taken() -> None:
-    assert parse(json.dumps(changed(asyncOperationId="é" * 256)), "").job.job_id == "é" * 256
+    assert parse(json.dumps(changed(asyncOperationId="é" * 256))).job.job_id == "é" * 256
 
 
 def test_keys_that_are_there_more_than_once_are_named() -> None:
@@ -260,7 +280,7 @@ def test_a_document_nested_too_deep_is_refused(depth: int) -> None:
 
 def test_a_document_nested_as_deep_as_allowed_is_read() -> None:
     inner = MAX_DEPTH - 1
-    assert parse(json.dumps(GOOD)[:-1] + ', "x": ' + "[" * inner + "]" * inner + "}", "").job.job_id == "op-1"
+    assert parse(json.dumps(GOOD)[:-1] + ', "x": ' + "[" * inner + "]" * inner + "}").job.job_id == "op-1"
 
 
 JSON = st.recursive(
@@ -280,14 +300,14 @@ PIECES = st.sampled_from(
     | st.dictionaries(PIECES, JSON | st.lists(st.dictionaries(PIECES, JSON))).map(json.dumps)
 )
 def test_whatever_is_read_is_either_a_document_or_refused(text: str | bytes) -> None:
+    refused: list[Violation] = []
     try:
-        job, granules = parse(text, "default")
+        for document in documents(text, "orca"):
+            job, granules = document.parse("default")
+            assert job.job_id
+            assert len({granule.key for granule in granules}) == len(granules)
     except InvalidRequest as error:
-        refused = error.violations
-    else:
-        refused = ()
-        assert job.job_id
-        assert len({granule.key for granule in granules}) == len(granules)
+        refused += error.violations
     for violation in refused:
         assert violation.field.startswith("$")
         f"{violation.field}{violation.description}".encode()
@@ -304,5 +324,5 @@ NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_
 )
 def test_what_is_written_is_read_again(entries: list[tuple[str, str, str]]) -> None:
     written = [{"collectionId": c, "granuleId": g, "status": s} for c, g, s in entries]
-    read = parse(json.dumps(changed(granules=written)), "").granules
+    read = parse(json.dumps(changed(granules=written))).granules
     assert [(g.collection_id, g.granule_id, g.native_state) for g in read] == entries

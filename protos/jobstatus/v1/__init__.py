@@ -3,6 +3,7 @@
 from jobstatus import v1 as pb
 """
 
+from jobstatus.v1.details_pb2 import *  # noqa: F403
 from jobstatus.v1.job_report_service_pb2 import *  # noqa: F403
 from jobstatus.v1.job_report_service_pb2_grpc import (
     JobReportServiceServicer as JobReportServiceServicer,
