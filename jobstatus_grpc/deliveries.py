@@ -19,13 +19,13 @@ class Entry(NamedTuple):
     Attributes:
         position: where in the history it stands.
         totals: the totals after it.
-        item: the granule it is of; `None` for the job itself.
+        item: the granule it is of, or the id of the sub-job; `None` for the job itself.
         encoded: it, as a part of a frame.
     """
 
     position: Position
     totals: Totals
-    item: GranuleKey | None
+    item: GranuleKey | str | None
     encoded: bytes
 
 
@@ -53,12 +53,12 @@ def cut_frame(delivery: Delivery, entries: Sequence[Entry], counted: Counted) ->
 
 
 def _each(entries: Sequence[Entry], granules: bool) -> Cut:
-    """Take every change, or, without `granules`, every change of the job itself."""
+    """Take every change, or, without `granules`, every change of the job itself and of its sub-jobs."""
     budget = _FRAME_BUDGET
     encoded: list[bytes] = []
     last = entries[0]
     for entry in entries:
-        if granules or entry.item is None:
+        if granules or type(entry.item) is not GranuleKey:
             budget -= len(entry.encoded)
             if budget < 0 and encoded:
                 break
@@ -70,7 +70,7 @@ def _each(entries: Sequence[Entry], granules: bool) -> Cut:
 def _latest(entries: Sequence[Entry], counted: Counted) -> Cut:
     """Fold the changes of each item into its last; in the order of those."""
     budget = _FRAME_BUDGET
-    folded: dict[GranuleKey | None, tuple[Entry, int]] = {}
+    folded: dict[GranuleKey | str | None, tuple[Entry, int]] = {}
     last = entries[0]
     for entry in entries:
         before, count = folded.get(entry.item, (None, 0))

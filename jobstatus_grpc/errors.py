@@ -8,6 +8,8 @@ JobStatusError
 │   ├── JobNotFound
 │   └── JobDeleted           it was there, and is no more
 ├── PreconditionFailed       the thing is not as the request needs it; names everything in the way
+│   ├── ParentConflict       a job cannot become a part of another
+│   ├── NotARoot             only a whole tree can be deleted
 │   └── NotRepresentable     a form has no words for what a job is
 ├── ResourceExhausted
 │   ├── QuotaReached         some will go: trying again helps
@@ -146,6 +148,30 @@ class PreconditionFailed(JobStatusError):
     def __init__(self, message: str, violations: Sequence[Violation], metadata: Mapping[str, str]) -> None:
         super().__init__(message, metadata)
         self.violations = tuple(violations)
+
+
+class ParentConflict(PreconditionFailed):
+    """A job is reported under another parent than it was first reported under."""
+
+    reason = "PARENT_CONFLICT"
+
+    def __init__(self, project_id: str, job_id: str) -> None:
+        _, name, metadata = _job_resource(project_id, job_id)
+        text = "was first reported under another parent, or under none; a parent never changes"
+        message = f"job '{job_id}' in project '{project_id}' {text}"
+        super().__init__(message, [Violation(name, text)], metadata)
+
+
+class NotARoot(PreconditionFailed):
+    """A job is a part of another, with which alone it can be deleted."""
+
+    reason = "NOT_A_ROOT"
+
+    def __init__(self, project_id: str, job_id: str, root_id: str) -> None:
+        _, name, metadata = _job_resource(project_id, job_id)
+        text = f"is a part of job '{root_id}', with which alone it can be deleted"
+        message = f"job '{job_id}' in project '{project_id}' {text}"
+        super().__init__(message, [Violation(name, text)], {**metadata, "root_job_id": root_id})
 
 
 class NotRepresentable(PreconditionFailed):

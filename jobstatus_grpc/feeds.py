@@ -26,6 +26,7 @@ from jobstatus_grpc.model import (
     NewsMode,
     Position,
     Totals,
+    WholeJob,
 )
 from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
 
@@ -52,8 +53,15 @@ class FrameEncoder(Protocol):
     def changes(self, encoded: Sequence[bytes], revision: int, totals: Totals, token: bytes) -> bytes:
         """Return a frame of changes that were encoded by `change`."""
 
-    def snapshot(self, job: Job, first: bool, granules: Sequence[Granule], last: bool, token: bytes) -> bytes:
-        """Return a chunk of a snapshot; the first has the job."""
+    def snapshot(
+        self,
+        job: Job,
+        sub_jobs: Sequence[WholeJob] | None,
+        granules: Sequence[Granule],
+        last: bool,
+        token: bytes,
+    ) -> bytes:
+        """Return a chunk of a snapshot; the first has the job and its sub-jobs, the others `None` of them."""
 
     def heartbeat(
         self,

@@ -124,6 +124,29 @@ class Details(NamedTuple):
     fields: Mapping[str, DetailValue]
 
 
+class SubJobs(NamedTuple):
+    """How a job's direct sub-jobs stand, in the order of `JobState`'s numbers, and how large its tree is.
+
+    Attributes:
+        unspecified, pending, running, succeeded, failed: how many direct sub-jobs are in that state.
+        tree_count: of a root: how many jobs its tree has below it.
+        tree_bytes: of a root: how many bytes their own fields take, by `job_bytes`.
+    """
+
+    unspecified: int = 0
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    tree_count: int = 0
+    tree_bytes: int = 0
+
+    @property
+    def direct(self) -> int:
+        """How many direct sub-jobs there are."""
+        return self.unspecified + self.pending + self.running + self.succeeded + self.failed
+
+
 class Granule(NamedTuple):
     """A granule as it stands.
 
@@ -175,7 +198,7 @@ class Job(NamedTuple):
     """A job as it stands, without its granules.
 
     `state_reported`, `begin_time_reported` and `end_time_reported` tell what a reporter said from what was
-    derived from the granules.
+    derived from the granules and sub-jobs. `parent_job_id` is the job of the same project it is a part of.
     """
 
     project_id: str
@@ -199,6 +222,8 @@ class Job(NamedTuple):
     state_reported: bool
     begin_time_reported: bool
     end_time_reported: bool
+    parent_job_id: str | None = None
+    sub_jobs: SubJobs = SubJobs()
 
     @property
     def key(self) -> JobKey:
@@ -276,13 +301,22 @@ class Report(NamedTuple):
     authoritative: bool = False
 
 
+class SubJob(NamedTuple):
+    """A job as the history of a job above it has it."""
+
+    job: Job
+
+
 class Change(NamedTuple):
-    """One change of a job's history: the item as it was after it, and the totals after it."""
+    """One change of a job's history: the item as it was after it, and the totals after it.
+
+    The item is a granule of the job, the job itself, or a job below it.
+    """
 
     revision: int
     commit_id: int
     change_time: int
-    item: Granule | Job
+    item: Granule | Job | SubJob
     previous_state: GranuleState | None
     totals: Totals
 
@@ -336,6 +370,7 @@ def job_bytes(job: Job) -> int:
         192
         + text_bytes(job.project_id)
         + text_bytes(job.job_id)
+        + text_bytes(job.parent_job_id)
         + text_bytes(job.system)
         + text_bytes(job.job_type)
         + text_bytes(job.native_state)
@@ -349,4 +384,6 @@ def job_bytes(job: Job) -> int:
 def change_bytes(change: Change) -> int:
     """Return an upper bound of the bytes `change` takes in a frame."""
     item = change.item
-    return 32 + (granule_bytes(item) if isinstance(item, Granule) else job_bytes(item))
+    if isinstance(item, Granule):
+        return 32 + granule_bytes(item)
+    return 32 + job_bytes(item.job if isinstance(item, SubJob) else item)

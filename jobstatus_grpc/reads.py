@@ -31,7 +31,12 @@ class StatusReader:
 
     async def read_job(self, key: JobKey, deadline: float | None, answer: Callable[[JobPage], T]) -> T:
         """Answer a job, as a page without granules."""
-        return await self._run(lambda: answer(JobPage(self._store.read_job(key, deadline), (), False)))
+
+        def read() -> T:
+            stored, sub_jobs = self._store.read_tree(key, deadline)
+            return answer(JobPage(stored, (), False, sub_jobs))
+
+        return await self._run(read)
 
     async def read_jobs(
         self,

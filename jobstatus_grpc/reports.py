@@ -15,6 +15,7 @@ from jobstatus_grpc.store.base import JobStore, ReportResult
 # What is committed together is at most as large as one report may be, so nobody waits longer for neighbours
 # than for a large report.
 _MAX_TOGETHER: Final = 250
+_KNOWN_ROOTS: Final = 100_000
 # What takes no longer to check than handing it to a thread.
 _SMALL_BYTES: Final = 4096
 
@@ -102,6 +103,8 @@ class ReportWriter:
         self._max_waiting = max_waiting
         self._committed = committed
         self._trees: dict[JobKey, _Tree] = {}
+        # Of jobs that are parts of others, as far as known: what is wrong here costs a transaction more.
+        self._roots: dict[JobKey, JobKey] = {}
         self._turns: set[asyncio.Task[None]] = set()
 
     async def report(self, checked: Callable[[], Report], size: int, deadline: float | None) -> ReportResult:
@@ -129,10 +132,11 @@ class ReportWriter:
 
     async def _in_turn(self, key: JobKey, report: Report | None, size: int, deadline: float | None) -> Any:
         """Return what the store answers to a report, or to a deletion if there is none."""
-        tree = self._trees.get(key)
+        root = self._root_of(key, report)
+        tree = self._trees.get(root)
         if tree is None:
-            tree = self._trees[key] = _Tree()
-            turns = asyncio.create_task(self._take_turns(key, tree))
+            tree = self._trees[root] = _Tree()
+            turns = asyncio.create_task(self._take_turns(root, tree))
             self._turns.add(turns)
             turns.add_done_callback(self._turns.discard)
         elif tree.writing and len(tree.waiting) >= self._max_waiting:
@@ -143,6 +147,19 @@ class ReportWriter:
             return await answer
         finally:
             tree.waiting.pop(answer, None)
+
+    def _root_of(self, key: JobKey, report: Report | None) -> JobKey:
+        """Return in whose turn a write goes: of the job's tree, or of that of the parent it is told."""
+        told = report and report.job and report.job.parent_job_id
+        parent = JobKey(key.project_id, told) if told else key
+        return self._roots.get(key) or self._roots.get(parent) or parent
+
+    def _learn_root(self, key: JobKey, root: JobKey) -> None:
+        self._roots.pop(key, None)
+        if key != root:
+            self._roots[key] = root
+            if len(self._roots) > _KNOWN_ROOTS:
+                del self._roots[next(iter(self._roots))]
 
     async def _take_turns(self, root: JobKey, tree: _Tree) -> None:
         """Write until nothing waits."""
@@ -160,13 +177,14 @@ class ReportWriter:
             outcomes = await loop.run_in_executor(self._executor, self._call_store, writes)
         except Exception as error:
             outcomes = [error] * len(writes)
-        changed: dict[int, JobKey] = {}
+        changed: dict[JobKey, int] = {}
         for write, outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, int):
-                changed[outcome] = write.key
-            elif isinstance(outcome, ReportResult) and outcome.changed:
-                changed[outcome.job_pk] = write.key
-        for job_pk, key in changed.items():
+                changed[write.key] = outcome
+            elif isinstance(outcome, ReportResult):
+                changed.update(outcome.grown)
+                self._learn_root(write.key, outcome.root)
+        for key, job_pk in changed.items():
             self._committed(job_pk, key)
         for write, outcome in zip(writes, outcomes, strict=True):
             if write.answer.done():

@@ -72,7 +72,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             end = GranulePagePoint(stored.job_pk, page.granules[-1].key)
             next_page = tokens.granule_page_token(asked.key, asked.states, end)
         return pb.GetJobStatusResponse(
-            job=resources.job_to_pb(stored.job),
+            job=resources.job_to_pb(stored.job, page.sub_jobs),
             granules=resources.granules_to_pb(page.granules),
             next_page_token=next_page,
             resume_token=tokens.resume_token(asked.key, ResumePoint(stored.job_pk, stored.position)),
@@ -82,7 +82,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         self, request: pb.ListJobsRequest, context: _Context
     ) -> pb.ListJobsResponse:
         asked = requests.list_jobs(request)
-        chosen = JobFilter(asked.project_id, asked.states, asked.system, asked.job_type, asked.labels)
+        chosen = JobFilter(asked.project_id, *asked[3:])
         before = None
         if asked.page_token:
             before = self._tokens().read_job_page_token(chosen, asked.page_token)

@@ -15,6 +15,7 @@ from jobstatus_grpc.errors import JobNotFound, StoreUnavailable
 from jobstatus_grpc.feeds import FrameEncoder
 from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, JobKey, granule_bytes, job_bytes
 from jobstatus_grpc.store.base import JobStore, StoredJob
+from jobstatus_grpc.store.base import Snapshot as StoredSnapshot
 from jobstatus_grpc.tokens import ResumePoint, Tokens
 
 _CHUNK_BYTES: Final = MAX_FRAME_BYTES // 4
@@ -123,25 +124,27 @@ class Snapshot:
         with self._store.open_snapshot(self._key) as snapshot:
             stored = snapshot.stored
             waiting: list[Granule] = []
-            size = job_bytes(stored.job)
+            size = job_bytes(stored.job) + stored.job.sub_jobs.tree_bytes
             for page in snapshot.pages:
                 for granule in page:
                     added = granule_bytes(granule)
                     if size + added > _CHUNK_BYTES and waiting:
-                        self._append(stored, waiting, last=False)
+                        self._append(snapshot, waiting, last=False)
                         waiting, size = [], 0
                     waiting.append(granule)
                     size += added
                 if self._abandoned:
                     # Never taken for a whole snapshot, should somebody have come after all.
                     raise StoreUnavailable
-            self._append(stored, waiting, last=True)
+            self._append(snapshot, waiting, last=True)
 
-    def _append(self, stored: StoredJob, granules: list[Granule], last: bool) -> None:
+    def _append(self, snapshot: StoredSnapshot, granules: list[Granule], last: bool) -> None:
+        stored = snapshot.stored
         token = b""
         if last:
             token = self._tokens.resume_token(self._key, ResumePoint(stored.job_pk, stored.position))
-        chunk = self._encoder.snapshot(stored.job, not self._chunks, granules, last, token)
+        sub_jobs = None if self._chunks else snapshot.sub_jobs
+        chunk = self._encoder.snapshot(stored.job, sub_jobs, granules, last, token)
         self._stored = stored
         if self._in_memory + len(chunk) <= _MEMORY_BYTES:
             self._in_memory += len(chunk)

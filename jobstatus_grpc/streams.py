@@ -20,7 +20,7 @@ from jobstatus_grpc.errors import (
     Unavailable,
 )
 from jobstatus_grpc.feeds import Feed, Frame, Replaced
-from jobstatus_grpc.model import Delivery, JobKey, Totals
+from jobstatus_grpc.model import Delivery, JobKey, Totals, WholeJob
 from jobstatus_grpc.snapshots import Snapshot
 from jobstatus_grpc.store.base import StoredJob
 from jobstatus_grpc.tokens import ResumePoint
@@ -175,10 +175,14 @@ class Stream:
 
     async def _send_job(self) -> ResumePoint:
         """Send a snapshot without granules: of one chunk."""
-        self._stored = stored = await self._patiently(self._hub.find_job(self._query.key))
+        stored = await self._patiently(self._hub.find_job(self._query.key))
+        sub_jobs: Sequence[WholeJob] = ()
+        if stored.job.sub_jobs.direct:
+            stored, sub_jobs = await self._patiently(self._hub.read_tree(self._query.key))
+        self._stored = stored
         point = ResumePoint(stored.job_pk, stored.position)
         self._arrive(point, stored.job.totals)
-        await self._send(self._hub.encoder.snapshot(stored.job, True, (), True, self._token))
+        await self._send(self._hub.encoder.snapshot(stored.job, sub_jobs, (), True, self._token))
         return point
 
     async def _send_chunks(self, snapshot: Snapshot) -> ResumePoint:

@@ -57,6 +57,7 @@ class JobFilter(NamedTuple):
     system: str = ""
     job_type: str = ""
     labels: Mapping[str, str] = {}
+    parent_job_id: str = ""
 
 
 class _TokenError(Exception):
@@ -179,9 +180,9 @@ def _bound(parts: Iterable[str]) -> bytes:
 
 def _bound_filter(job_filter: JobFilter) -> bytes:
     # The labels are the only part whose number varies, so it goes before them.
-    project_id, states, system, job_type, labels = job_filter
+    project_id, states, system, job_type, labels, parent_job_id = job_filter
     pairs = [word for pair in sorted(labels.items()) for word in pair]
-    return _bound((project_id, _states(states), system, job_type, str(len(pairs)), *pairs))
+    return _bound((project_id, _states(states), system, job_type, parent_job_id, str(len(pairs)), *pairs))
 
 
 def _states(states: Collection[JobState] | Collection[GranuleState]) -> str:

@@ -21,7 +21,17 @@ from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
 from jobstatus_grpc.listening import Listener
-from jobstatus_grpc.model import Change, Delivery, Granule, JobKey, NewsMode, Position
+from jobstatus_grpc.model import (
+    Change,
+    Delivery,
+    Granule,
+    GranuleKey,
+    JobKey,
+    NewsMode,
+    Position,
+    SubJob,
+    WholeJob,
+)
 from jobstatus_grpc.snapshots import Snapshot, SnapshotShelf
 from jobstatus_grpc.stalls import Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
@@ -233,6 +243,15 @@ class WatchHub:
         snapshot.start(self._snapshots)
         return snapshot
 
+    async def read_tree(self, key: JobKey) -> tuple[StoredJob, Sequence[WholeJob]]:
+        """Return a job with its sub-jobs, read at one moment.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._behind, self.store.read_tree, key)
+
     async def _read_jobs(self, keys: Sequence[JobKey]) -> Mapping[JobKey, StoredJob]:
         return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_jobs, keys)
 
@@ -243,7 +262,11 @@ class WatchHub:
         return batch, [self._entry(change) for change in batch.changes]
 
     def _entry(self, change: Change) -> Entry:
-        item = change.item.key if isinstance(change.item, Granule) else None
+        item: GranuleKey | str | None = None
+        if isinstance(change.item, Granule):
+            item = change.item.key
+        elif isinstance(change.item, SubJob):
+            item = change.item.job.job_id
         return Entry(change.position, change.totals, item, self.encoder.change(change))
 
     async def _keep_looking(self) -> None:

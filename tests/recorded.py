@@ -96,7 +96,7 @@ class Recording:
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             data = _ENCODER.snapshot(
-                self.job(revision), not index, part, last, token(revision) if last else b""
+                self.job(revision), None if index else (), part, last, token(revision) if last else b""
             )
             frames.append(Frame.FromString(data))
         return frames

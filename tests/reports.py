@@ -17,6 +17,7 @@ from jobstatus_grpc.model import (
     JobReport,
     JobState,
     Report,
+    SubJob,
     Totals,
 )
 
@@ -70,8 +71,10 @@ def fold(
             granules[change.item.key] = change.item
         else:
             assert change.previous_state is None
+        if isinstance(change.item, Job):
             assert change.item.totals == change.totals
-        assert change.item.revision == revision
+        if not isinstance(change.item, SubJob):
+            assert change.item.revision == revision
         assert change.totals == count(granules.values())
     times = [change.change_time for change in changes]
     assert times == sorted(times)
@@ -93,7 +96,8 @@ class Ledger:
         """Merge a report, a thousand microseconds after the one before."""
         self.clock += 1_000
         touched = {each.key: self.granules[each.key] for each in report.granules if each.key in self.granules}
-        merged = merge_report(self.job, touched, report, self.clock, self.clock)
+        jobs = {} if self.job is None else {self.job.key: self.job}
+        merged = merge_report(jobs, touched, report, self.clock, self.clock)
         self.job = merged.job
         self.granules.update(merged.granules)
         self.changes += merged.changes

@@ -20,7 +20,7 @@ from jobstatus_grpc.convert.resources import (
     timestamp,
     totals_to_pb,
 )
-from jobstatus_grpc.model import Change, Granule, Job, NewsMode, Totals
+from jobstatus_grpc.model import Change, Granule, Job, NewsMode, SubJob, Totals, WholeJob
 
 _LENGTH_DELIMITED: Final = 2
 _CHANGE_TAG: Final = bytes((pb.Changes.CHANGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
@@ -48,12 +48,19 @@ class FrameEncoder:
         body = b"".join(encoded)
         return _CHANGES_TAG + _varint(len(body)) + body + _frame(revision, totals, token).SerializeToString()
 
-    def snapshot(self, job: Job, first: bool, granules: Sequence[Granule], last: bool, token: bytes) -> bytes:
+    def snapshot(
+        self,
+        job: Job,
+        sub_jobs: Sequence[WholeJob] | None,
+        granules: Sequence[Granule],
+        last: bool,
+        token: bytes,
+    ) -> bytes:
         frame = _frame(job.revision, job.totals, token)
         frame.snapshot.granules.extend(granules_to_pb(granules))
         frame.snapshot.last = last
-        if first:
-            frame.snapshot.job.CopyFrom(job_to_pb(job))
+        if sub_jobs is not None:
+            frame.snapshot.job.CopyFrom(job_to_pb(job, sub_jobs))
         return frame.SerializeToString()
 
     def heartbeat(
@@ -96,13 +103,13 @@ def _frame(revision: int, totals: Totals, token: bytes) -> pb.WatchJobResponse:
 
 
 def _change_to_pb(change: Change) -> pb.Change:
-    item = change.item
+    item, revision, when = change.item, change.revision, timestamp(change.change_time)
     if isinstance(item, Job):
-        return pb.Change(
-            revision=change.revision, change_time=timestamp(change.change_time), job=job_to_pb(item)
-        )
+        return pb.Change(revision=revision, change_time=when, job=job_to_pb(item))
+    if isinstance(item, SubJob):
+        return pb.Change(revision=revision, change_time=when, sub_job=job_to_pb(item.job))
     granule = pb.GranuleChange(granule=granule_to_pb(item), previous_state=change.previous_state)  # type: ignore[arg-type]
-    return pb.Change(revision=change.revision, change_time=timestamp(change.change_time), granule=granule)
+    return pb.Change(revision=revision, change_time=when, granule=granule)
 
 
 def _varint(number: int) -> bytes:

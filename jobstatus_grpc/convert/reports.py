@@ -15,12 +15,16 @@ from jobstatus_grpc.errors import MISSING
 from jobstatus_grpc.model import (
     MAX_REPORT_BYTES,
     MAX_REPORT_GRANULES,
+    MAX_TREE_DEPTH,
+    MAX_TREE_JOBS,
     GranuleReport,
     GranuleState,
     ItemError,
+    JobKey,
     JobReport,
     JobState,
     Report,
+    sub_job_id,
 )
 
 _JOB_STATES: Final = tuple(JobState)
@@ -40,8 +44,7 @@ def report_job(request: pb.ReportJobRequest) -> Report:
     faults = Faults()
     job = JobReport("", "")
     if request.HasField("job"):
-        job = _job(request.job, faults)
-        faults.place("job.")
+        job = _Tree(faults).read(request.job)
     else:
         faults.add("job", "is required", MISSING)
     granules = _granules(request, faults)
@@ -64,9 +67,52 @@ def report_granules(request: pb.ReportGranulesRequest) -> Report:
     return Report(key, None, granules, request.authoritative)
 
 
-def _job(job: pb.Job, faults: Faults) -> JobReport:
+class _Tree:
+    """A reported job with its sub-jobs, and what is wrong with any of them."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._keys: set[JobKey] = set()
+
+    def read(self, job: pb.Job) -> JobReport:
+        """Return the job, and all below it."""
+        key = read_job_key(job, self._faults)
+        parent = job.parent_job_id if job.HasField("parent_job_id") else None
+        if parent is not None:
+            check_id(parent, "parent_job_id", self._faults)
+            if parent == key.job_id:
+                self._faults.add("parent_job_id", "is the job itself")
+        return self._read(job, key, parent, "job.", 1)
+
+    def _read(self, job: pb.Job, key: JobKey, parent: str | None, path: str, depth: int) -> JobReport:
+        if key in self._keys:
+            self._faults.add("job_id", "is that of another job of this report")
+        elif len(self._keys) == MAX_TREE_JOBS:
+            self._faults.add("job_id", f"is that of one job more than the {MAX_TREE_JOBS} of a tree")
+        self._keys.add(key)
+        read = _job(job, key, parent, self._faults)
+        if depth == MAX_TREE_DEPTH and job.sub_jobs:
+            self._faults.add("sub_jobs", f"are more than {MAX_TREE_DEPTH} jobs deep")
+        self._faults.place(path)
+        if depth == MAX_TREE_DEPTH or len(self._keys) > MAX_TREE_JOBS:
+            return read
+        parts = (self._part(part, key, place, path, depth + 1) for place, part in enumerate(job.sub_jobs))
+        return read._replace(sub_jobs=tuple(parts))
+
+    def _part(self, part: pb.Job, above: JobKey, place: int, path: str, depth: int) -> JobReport:
+        """Return a part of a job: of its project, and named after its place if it has no name."""
+        if part.project_id and part.project_id != above.project_id:
+            self._faults.add("project_id", "is not that of the job it is a part of")
+        if part.HasField("parent_job_id") and part.parent_job_id != above.job_id:
+            self._faults.add("parent_job_id", "is not the job it stands in")
+        job_id = part.job_id or sub_job_id(above.job_id, place + 1)
+        check_id(job_id, "job_id", self._faults)
+        key = JobKey(above.project_id, job_id)
+        return self._read(part, key, above.job_id, f"{path}sub_jobs[{place}].", depth)
+
+
+def _job(job: pb.Job, key: JobKey, parent: str | None, faults: Faults) -> JobReport:
     has = job.HasField
-    key = read_job_key(job, faults)
     native_state = read_text(job.native_state, "native_state", faults) if has("native_state") else None
     state = _state(job.state if has("state") else None, native_state, len(_JOB_STATES), faults)
     return JobReport(
@@ -84,6 +130,7 @@ def _job(job: pb.Job, faults: Faults) -> JobReport:
         _time(job.end_time, "end_time", faults) if has("end_time") else None,
         job.granules_complete if has("granules_complete") else None,
         read_labels(job.labels, faults) or None,
+        parent,
     )
 
 

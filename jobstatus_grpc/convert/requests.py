@@ -14,6 +14,7 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.convert.faults import (
     Faults,
     HasJobKey,
+    check_id,
     read_job_key,
     read_labels,
     read_project_id,
@@ -78,6 +79,7 @@ class ListJobs(NamedTuple):
         system: only jobs of this system; empty for all.
         job_type: only jobs of this type; empty for all.
         labels: only jobs with all of these; empty for all.
+        parent_job_id: the job whose direct sub-jobs are listed; empty for jobs that are no parts of others.
     """
 
     project_id: str
@@ -87,6 +89,7 @@ class ListJobs(NamedTuple):
     system: str
     job_type: str
     labels: Mapping[str, str]
+    parent_job_id: str
 
 
 class WatchJob(NamedTuple):
@@ -155,9 +158,13 @@ def list_jobs(request: pb.ListJobsRequest) -> ListJobs:
     read_text(request.system, "system", faults)
     read_text(request.job_type, "job_type", faults)
     labels = read_labels(request.labels, faults)
+    parent = request.parent_job_id
+    if parent:
+        check_id(parent, "parent_job_id", faults)
     faults.check()
     states = [_JOB_STATES[number] for number in numbers]
-    return ListJobs(project_id, limit, request.page_token, states, request.system, request.job_type, labels)
+    token = request.page_token
+    return ListJobs(project_id, limit, token, states, request.system, request.job_type, labels, parent)
 
 
 def watch_job(request: pb.WatchJobRequest) -> WatchJob:

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.model import Granule, GranuleReport, ItemError, Job, JobReport, Totals
+from jobstatus_grpc.model import Granule, GranuleReport, ItemError, Job, JobReport, Totals, WholeJob
 
 _MICROSECONDS: Final = 1_000_000
 
@@ -60,12 +60,13 @@ def granules_to_pb(granules: Iterable[Granule]) -> list[pb.Granule]:
     return [granule_to_pb(granule) for granule in granules]
 
 
-def job_to_pb(job: Job) -> pb.Job:
-    """Return a job as a reader gets it, without granules."""
+def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
+    """Return a job as a reader gets it, without granules, with these sub-jobs and what is below them."""
     begin_time, end_time = job.begin_time, job.end_time
     return pb.Job(
         project_id=job.project_id,
         job_id=job.job_id,
+        parent_job_id=job.parent_job_id,
         system=job.system,
         job_type=job.job_type,
         state=job.state,  # type: ignore[arg-type]
@@ -82,6 +83,7 @@ def job_to_pb(job: Job) -> pb.Job:
         granules_complete=job.granules_complete,
         labels=job.labels,
         revision=job.revision,
+        sub_jobs=[job_to_pb(each.job, each.sub_jobs) for each in sub_jobs],
     )
 
 
@@ -91,6 +93,7 @@ def job_report_to_pb(report: JobReport) -> pb.Job:
     return pb.Job(
         project_id=report.project_id,
         job_id=report.job_id,
+        parent_job_id=report.parent_job_id,
         system=report.system,
         job_type=report.job_type,
         state=report.state,  # type: ignore[arg-type]
@@ -103,6 +106,7 @@ def job_report_to_pb(report: JobReport) -> pb.Job:
         end_time=None if end_time is None else timestamp(end_time),
         granules_complete=report.granules_complete,  # type: ignore[arg-type]
         labels=report.labels,
+        sub_jobs=map(job_report_to_pb, report.sub_jobs),
     )
 
 

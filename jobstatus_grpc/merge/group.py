@@ -1,65 +1,69 @@
-"""Reports of one job merged one after the other, for one transaction. Pure."""
+"""Reports of one tree merged one after the other, for one transaction. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from jobstatus_grpc.errors import InvalidRequest, JobNotFound
+from jobstatus_grpc.errors import InvalidRequest, JobNotFound, ParentConflict
 from jobstatus_grpc.merge.report import Merged, merge_report
-from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, Report
+from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, JobKey, Report
 
-Refusal: TypeAlias = InvalidRequest | JobNotFound
+Refusal: TypeAlias = InvalidRequest | JobNotFound | ParentConflict
 
 
 class MergedGroup(NamedTuple):
-    """Reports merged into a job.
+    """Reports merged into the jobs of a tree.
 
     Attributes:
-        job: the job after them; `None` if there is none.
-        granules: the granules to be written, by key: only those that changed, as they are after all reports.
-        changes: the new part of the job's history, oldest first; may be empty.
+        jobs: the jobs to be written, by key, new ones after those they are parts of: whose history goes on.
+        logs: the new part of each one's history, oldest first, by key; of `jobs` alone.
+        granules: the granules to be written, by their job's key and their own: only those that changed, as
+            they are after all reports.
         outcomes: what became of each report, in their order. What is refused has changed nothing.
     """
 
-    job: Job | None
-    granules: Mapping[GranuleKey, Granule]
-    changes: Sequence[Change]
+    jobs: Mapping[JobKey, Job]
+    logs: Mapping[JobKey, Sequence[Change]]
+    granules: Mapping[JobKey, Mapping[GranuleKey, Granule]]
     outcomes: Sequence[Merged | Refusal]
 
 
 def merge_reports(
-    job: Job | None,
-    granules: Mapping[GranuleKey, Granule],
+    jobs: Mapping[JobKey, Job],
+    granules: Mapping[JobKey, Mapping[GranuleKey, Granule]],
     reports: Sequence[Report],
     commit_id: int,
     now: int,
 ) -> MergedGroup:
-    """Merge reports into a job and those of its granules that they are about, each as if it came alone.
+    """Merge reports into the jobs of a tree, each as if it came alone.
 
     Args:
-        job: the job as it stands; `None` if there is none yet.
-        granules: the granules among those reported that exist, by key.
-        reports: what is reported, checked already, in the order of arrival; all of one job.
+        jobs: the jobs that the reports name and that exist, and all above them, by key.
+        granules: the granules among those reported that exist, by their job's key and their own.
+        reports: what is reported, checked already, in the order of arrival; all of one tree.
         commit_id: of the transaction.
         now: the time of the changes.
     """
-    known = dict(granules)
-    written: dict[GranuleKey, Granule] = {}
-    changes: list[Change] = []
+    known = dict(jobs)
+    found = {key: dict(each) for key, each in granules.items()}
+    written: dict[JobKey, Job] = {}
+    logs: dict[JobKey, list[Change]] = {}
+    changed: dict[JobKey, dict[GranuleKey, Granule]] = {}
     outcomes: list[Merged | Refusal] = []
     for report in reports:
-        if job is None and report.job is None:
-            outcomes.append(JobNotFound(*report.key))
-            continue
+        of_job = found.setdefault(report.key, {})
         try:
-            merged = merge_report(job, known, report, commit_id, now)
-        except InvalidRequest as refused:
+            merged = merge_report(known, of_job, report, commit_id, now)
+        except (InvalidRequest, JobNotFound, ParentConflict) as refused:
             outcomes.append(refused)
             continue
-        job = merged.job
-        known.update(merged.granules)
-        written.update(merged.granules)
-        changes += merged.changes
         outcomes.append(merged)
-    return MergedGroup(job, written, changes, outcomes)
+        known.update(merged.jobs)
+        written.update(merged.jobs)
+        for key, changes in merged.logs.items():
+            logs.setdefault(key, []).extend(changes)
+        if merged.granules:
+            of_job.update(merged.granules)
+            changed.setdefault(report.key, {}).update(merged.granules)
+    return MergedGroup(written, logs, changed, outcomes)

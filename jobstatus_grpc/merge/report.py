@@ -1,36 +1,36 @@
-"""A report merged into a job and its granules. Pure."""
+"""A report merged into the jobs of a tree. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jobstatus_grpc.errors import InvalidRequest, Violation
-from jobstatus_grpc.merge.granules import merge_granule
-from jobstatus_grpc.merge.jobs import derive, merge_job, new_job, own_fields
+from jobstatus_grpc.errors import InvalidRequest, JobNotFound, ParentConflict, Violation
+from jobstatus_grpc.merge.job import JobMerge
 from jobstatus_grpc.merge.steps import Outcome
 from jobstatus_grpc.model import (
-    MAX_GRANULE_BYTES,
     MAX_JOB_BYTES,
+    MAX_TREE_DEPTH,
+    MAX_TREE_JOBS,
     Change,
     Granule,
     GranuleKey,
-    GranuleState,
     Job,
+    JobKey,
+    JobReport,
     Report,
-    Totals,
-    granule_bytes,
     job_bytes,
 )
 
 
 class Merged(NamedTuple):
-    """A report merged into a job.
+    """A report merged into the jobs of a tree.
 
     Attributes:
-        job: the job after the report; its revision is the last change's.
-        granules: the granules to be written, by key: only those that changed, if only in their documents.
-        changes: the new part of the job's history, oldest first; may be empty.
+        job: the job reported, after the report; its revision is its last change's.
+        granules: its granules to be written, by key: only those that changed, if only in their documents.
+        jobs: the jobs to be written, by key: those whose history goes on.
+        logs: the new part of each one's history, oldest first, by key; of `jobs` alone.
         applied: how many items changed something.
         unchanged: how many said what was known.
         stale: how many came too late.
@@ -38,119 +38,152 @@ class Merged(NamedTuple):
 
     job: Job
     granules: Mapping[GranuleKey, Granule]
-    changes: Sequence[Change]
+    jobs: Mapping[JobKey, Job]
+    logs: Mapping[JobKey, Sequence[Change]]
     applied: int
     unchanged: int
     stale: int
 
+    @property
+    def changes(self) -> Sequence[Change]:
+        """The new part of the history of the job reported; may be empty."""
+        return self.logs.get(self.job.key, [])
+
 
 def merge_report(
-    job: Job | None, granules: Mapping[GranuleKey, Granule], report: Report, commit_id: int, now: int
+    jobs: Mapping[JobKey, Job],
+    granules: Mapping[GranuleKey, Granule],
+    report: Report,
+    commit_id: int,
+    now: int,
 ) -> Merged:
-    """Merge `report` into a job and those of its granules that it is about.
+    """Merge `report` into the jobs it is about, the job's granules, and all jobs above.
 
     Args:
-        job: the job as it stands; `None` if it is first reported now, with a `report.job` then.
+        jobs: the jobs that `report` names and that exist, and all above them, by key.
         granules: the granules among `report.granules` that exist, by key.
         report: what is reported, checked already.
         commit_id: of the transaction.
         now: the time of the changes.
 
     Raises:
-        InvalidRequest: an item would grow beyond its limit.
+        JobNotFound: granules, or a sub-job, of a job that nobody reported.
+        ParentConflict: a job is reported under another parent than it has.
+        InvalidRequest: an item or the tree would grow beyond its limit.
     """
-    merge = _Merge(job, granules, report, commit_id, now)
-    merge.take_job()
-    merge.take_granules()
+    merge = _ReportMerge(jobs, report, commit_id, now)
+    if report.job is not None:
+        merge.take_job(report.job)
+    merge.take_granules(granules)
     merge.roll_up()
     return merge.result()
 
 
-class _Merge:
-    """One report on its way into a job."""
+class _ReportMerge:
+    """One report on its way into a tree."""
 
-    def __init__(
-        self,
-        job: Job | None,
-        granules: Mapping[GranuleKey, Granule],
-        report: Report,
-        commit_id: int,
-        now: int,
-    ) -> None:
-        self.created = job is None
-        self.job = new_job(report, now) if job is None else job
-        self.before = self.job
-        self.known = granules
+    def __init__(self, jobs: Mapping[JobKey, Job], report: Report, commit_id: int, now: int) -> None:
+        self.known = jobs
         self.report = report
         self.commit_id = commit_id
         self.now = now
-        self.revision = self.job.revision
-        self.counts = list(self.job.totals)
-        self.written: dict[GranuleKey, Granule] = {}
-        self.changes: list[Change] = []
-        self.moved = False
+        self.merges: dict[JobKey, JobMerge] = {}
         self.outcomes = [0] * len(Outcome)
         self.violations: list[Violation] = []
 
-    def take_job(self) -> None:
-        if self.report.job is None:
-            return
-        outcome, self.job = merge_job(self.job, self.report.job, self.report.authoritative)
-        if self.created:
-            outcome = Outcome.APPLIED
-            self._log_job()
-        self.outcomes[outcome] += 1
-        if job_bytes(self.job) > MAX_JOB_BYTES:
-            self.violations.append(Violation("job", f"its own fields take more than {MAX_JOB_BYTES} bytes"))
+    def take_job(self, told: JobReport) -> None:
+        """Merge a job's own fields, then its sub-jobs, in their order."""
+        merge = self._merge_of(told.key, told)
+        self.outcomes[merge.take_report(told, self.report.authoritative)] += 1
+        for sub_job in told.sub_jobs:
+            self.take_job(sub_job)
 
-    def take_granules(self) -> None:
-        known, written, outcomes, counts = self.known, self.written, self.outcomes, self.counts
-        authoritative = self.report.authoritative
-        for index, report in enumerate(self.report.granules):
-            key = report.key
-            current = written.get(key) or known.get(key)
-            outcome, granule = merge_granule(current, report, authoritative, self.now, self.revision + 1)
-            outcomes[outcome] += 1
-            if outcome is not Outcome.APPLIED:
-                if granule is not current:
-                    written[key] = granule
-                continue
-            if granule_bytes(granule) > MAX_GRANULE_BYTES:
-                text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
-                self.violations.append(Violation(f"granules[{index}]", text))
-            written[key] = granule
-            counts[granule.state] += 1
-            if current is None:
-                self.moved = True
-                self._log(granule, None)
-                continue
-            counts[current.state] -= 1
-            if current.state != granule.state or current.attempt != granule.attempt:
-                self.moved = True
-            self._log(granule, current.state)
+    def take_granules(self, known: Mapping[GranuleKey, Granule]) -> None:
+        merge = self._merge_of(self.report.key, None)
+        self.violations += merge.take_granules(
+            self.report.granules, known, self.report.authoritative, self.outcomes
+        )
 
     def roll_up(self) -> None:
-        self.job = self.job._replace(totals=Totals._make(self.counts))
-        if not self.job.state_reported:
-            self.job = derive(self.job, self.now, self.moved)
-        if own_fields(self.job) != own_fields(self.before):
-            self._log_job()
+        """Settle the jobs from the deepest up, each telling all above it what has become of it."""
+        told: dict[JobKey, list[JobMerge]] = {}
+        levels: dict[int, list[JobMerge]] = {}
+        for merge in list(self.merges.values()):
+            levels.setdefault(self._depth(merge.job), []).append(merge)
+        for depth in range(max(levels), 0, -1):
+            for merge in levels.get(depth, ()):
+                below = told.get(merge.job.key, [])
+                if below:
+                    merge.take_sub_jobs(below)
+                changed = merge.settle()
+                above = _parent_of(merge.job)
+                if above is None:
+                    self._check_tree(merge.job)
+                elif below or changed:
+                    if above not in self.merges:
+                        levels.setdefault(depth - 1, []).append(self._merge_of(above, None))
+                    told.setdefault(above, []).extend([*([merge] if changed else ()), *below])
 
     def result(self) -> Merged:
         if self.violations:
             raise InvalidRequest(self.violations)
-        job = self.job
-        if self.changes:
-            job = job._replace(revision=self.revision, update_time=self.now)
-        return Merged(job, self.written, self.changes, *self.outcomes)
+        reported = self.merges[self.report.key]
+        grown = {key: merge for key, merge in self.merges.items() if merge.changes}
+        return Merged(
+            reported.job,
+            reported.written,
+            {key: merge.job for key, merge in grown.items()},
+            {key: merge.changes for key, merge in grown.items()},
+            *self.outcomes,
+        )
 
-    def _log_job(self) -> None:
-        """Append the job as it is now. `before` is from here on what the last change row says."""
-        self.job = self.job._replace(revision=self.revision + 1, update_time=self.now)
-        self.before = self.job
-        self._log(self.job, None)
+    def _merge_of(self, key: JobKey, told: JobReport | None) -> JobMerge:
+        """Return the merge of a job, begun with it as it stands or as it is first told."""
+        merge = self.merges.get(key)
+        job = self.known.get(key) if merge is None else merge.job
+        if job is not None:
+            if told is not None and told.parent_job_id not in (None, job.parent_job_id):
+                raise ParentConflict(*key)
+            merge = merge or JobMerge(job, self.commit_id, self.now)
+        elif told is None:
+            raise JobNotFound(*key)
+        else:
+            merge = JobMerge(told, self.commit_id, self.now)
+            self._check_parent(merge.job)
+        self.merges[key] = merge
+        return merge
 
-    def _log(self, item: Granule | Job, previous: GranuleState | None) -> None:
-        self.revision += 1
-        totals = Totals._make(self.counts)
-        self.changes.append(Change(self.revision, self.commit_id, self.now, item, previous, totals))
+    def _check_parent(self, job: Job) -> None:
+        """Refuse a new job whose parent is not there, or as deep as jobs may be."""
+        above = _parent_of(job)
+        if above is None:
+            return
+        if self._find(above) is None:
+            raise JobNotFound(*above)
+        if self._depth(job) > MAX_TREE_DEPTH:
+            self.violations.append(Violation("job", f"a tree would be more than {MAX_TREE_DEPTH} jobs deep"))
+
+    def _check_tree(self, root: Job) -> None:
+        """Refuse a tree that has grown beyond its limits."""
+        if job_bytes(root) + root.sub_jobs.tree_bytes > MAX_JOB_BYTES:
+            whole = "its own fields take" if root.sub_jobs.tree_count == 0 else "the fields of its tree take"
+            self.violations.append(Violation("job", f"{whole} more than {MAX_JOB_BYTES} bytes"))
+        if root.sub_jobs.tree_count >= MAX_TREE_JOBS:
+            self.violations.append(Violation("job", f"its tree has more than {MAX_TREE_JOBS} jobs"))
+
+    def _depth(self, job: Job) -> int:
+        depth = 1
+        while (above := _parent_of(job)) is not None:
+            found = self._find(above)
+            if found is None:
+                raise JobNotFound(*above)
+            job, depth = found, depth + 1
+        return depth
+
+    def _find(self, key: JobKey) -> Job | None:
+        merge = self.merges.get(key)
+        return self.known.get(key) if merge is None else merge.job
+
+
+def _parent_of(job: Job) -> JobKey | None:
+    return None if job.parent_job_id is None else JobKey(job.project_id, job.parent_job_id)

@@ -19,6 +19,7 @@ from jobstatus_grpc.model import (
     Position,
     Report,
     Totals,
+    WholeJob,
 )
 
 
@@ -42,12 +43,14 @@ class StoredJob(NamedTuple):
         commit_id: of the transaction that made the job's latest revision.
         last_report_time: when a report last arrived, changing something or not; known to the second.
         job: the job.
+        root_pk: the row of the root of its tree; its own if it is the root.
     """
 
     job_pk: int
     commit_id: int
     last_report_time: int
     job: Job
+    root_pk: int
 
     @property
     def position(self) -> Position:
@@ -83,11 +86,13 @@ class JobPage(NamedTuple):
         stored: the job.
         granules: in key order, together at most `MAX_FRAME_BYTES`.
         more: whether others follow.
+        sub_jobs: the job's parts, without granules, in the order in which they were first reported.
     """
 
     stored: StoredJob
     granules: Sequence[Granule]
     more: bool
+    sub_jobs: Sequence[WholeJob] = ()
 
 
 class JobQuery(NamedTuple):
@@ -101,6 +106,8 @@ class JobQuery(NamedTuple):
         system: only jobs of this system; empty for all.
         job_type: only jobs of this type; empty for all.
         labels: only jobs with all of these; empty for all.
+        parent_job_id: the job whose direct sub-jobs are listed, in the order they were first reported the
+            other way round; empty for jobs that are no parts of others.
     """
 
     project_id: str
@@ -110,6 +117,7 @@ class JobQuery(NamedTuple):
     system: str = ""
     job_type: str = ""
     labels: Mapping[str, str] = {}
+    parent_job_id: str = ""
 
 
 class JobList(NamedTuple):
@@ -145,10 +153,12 @@ class Snapshot(NamedTuple):
         stored: the job.
         pages: all its granules, in key order, in pages of at most 300; to be read only while the snapshot
             is open.
+        sub_jobs: the job's parts, without granules, in the order in which they were first reported.
     """
 
     stored: StoredJob
     pages: Iterator[Sequence[Granule]]
+    sub_jobs: Sequence[WholeJob] = ()
 
 
 class ReportResult(NamedTuple):
@@ -159,7 +169,9 @@ class ReportResult(NamedTuple):
         position: the job's head.
         totals: the job's totals.
         state: the job's state.
-        changed: whether the report made any revision.
+        root: the root of the job's tree.
+        grown: the jobs whose history the report has made longer, the job's own and those above and below,
+            with their rows; empty if it changed nothing.
         applied: how many items changed something.
         unchanged: how many said what was known.
         stale: how many came too late.
@@ -169,10 +181,16 @@ class ReportResult(NamedTuple):
     position: Position
     totals: Totals
     state: JobState
-    changed: bool
+    root: JobKey
+    grown: Mapping[JobKey, int]
     applied: int
     unchanged: int
     stale: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether the report made any revision."""
+        return bool(self.grown)
 
 
 ReportOutcome: TypeAlias = ReportResult | Exception
@@ -347,6 +365,14 @@ class JobStore(abc.ABC):
     @abc.abstractmethod
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         """Return a job.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_tree(self, key: JobKey, deadline: float | None = None) -> tuple[StoredJob, Sequence[WholeJob]]:
+        """Return a job and its sub-jobs with what is below them, all read at one moment.
 
         Raises:
             JobNotFound: there is no such job.

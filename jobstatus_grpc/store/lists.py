@@ -18,18 +18,24 @@ _JOB: Final = schema.job.c
 _EXAMINED_JOBS: Final = 10_000
 
 
-def read_list(connection: Connection, query: JobQuery, labelled: Sequence[ColumnElement[bool]]) -> JobList:
-    """Return the jobs that are asked for, as many as fit; `labelled` are the conditions of its labels."""
+def read_list(
+    connection: Connection, query: JobQuery, parent_pk: int | None, labelled: Sequence[ColumnElement[bool]]
+) -> JobList:
+    """Return the jobs that are asked for, as many as fit.
+
+    Args:
+        connection: in a transaction that reads.
+        query: which jobs.
+        parent_pk: the row of the job whose parts they are.
+        labelled: the conditions of the query's labels.
+    """
+    among = _among(query, parent_pk)
     filters = [*labelled, *_filters(query)]
-    jobs = rows.SELECT_JOB.where(*_among(query)).order_by(_JOB.job_pk.desc()).limit(query.limit + 1)
+    jobs = rows.SELECT_JOB.where(*among).order_by(_JOB.job_pk.desc()).limit(query.limit + 1)
     last = None
     if filters:
         last = connection.scalar(
-            select(_JOB.job_pk)
-            .where(*_among(query))
-            .order_by(_JOB.job_pk.desc())
-            .limit(1)
-            .offset(_EXAMINED_JOBS - 1)
+            select(_JOB.job_pk).where(*among).order_by(_JOB.job_pk.desc()).limit(1).offset(_EXAMINED_JOBS - 1)
         )
         jobs = jobs.where(*filters, *([] if last is None else [_JOB.job_pk >= last]))
     found = [rows.stored_job_from_row(row) for row in connection.execute(jobs)]
@@ -51,9 +57,13 @@ def _filters(query: JobQuery) -> list[ColumnElement[bool]]:
     return filters
 
 
-def _among(query: JobQuery) -> list[ColumnElement[bool]]:
-    """Return the conditions that the index answers: which jobs a page of a list chooses from."""
-    among = [_JOB.project_id == query.project_id, _JOB.job_id.is_not(None), _JOB.parent_pk.is_(None)]
+def _among(query: JobQuery, parent_pk: int | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that an index answers: which jobs a page of a list chooses from."""
+    among: list[ColumnElement[bool]] = [_JOB.job_id.is_not(None)]
+    if parent_pk is None:
+        among += [_JOB.project_id == query.project_id, _JOB.parent_pk.is_(None)]
+    else:
+        among.append(_JOB.parent_pk == parent_pk)
     if query.before is not None:
         among.append(_JOB.job_pk < query.before)
     return among

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, tuple_
 from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, granule_bytes, job_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
+from jobstatus_grpc.store.trees import read_sub_jobs, tree_bytes
 
 T = TypeVar("T")
 
@@ -28,7 +29,8 @@ ENVELOPE_BYTES: Final = 4096
 
 def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) -> JobPage:
     """Return the job with the granules that are asked for, as many as fit."""
-    budget = MAX_FRAME_BYTES - job_bytes(stored.job) - ENVELOPE_BYTES
+    sub_jobs = read_sub_jobs(connection, stored)
+    budget = MAX_FRAME_BYTES - job_bytes(stored.job) - tree_bytes(sub_jobs) - ENVELOPE_BYTES
     granules: list[Granule] = []
     after = query.after
     # One granule more than the page holds tells whether others follow.
@@ -39,7 +41,7 @@ def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) ->
             break
         after = found[-1].key
     count = min(query.limit, fitting(granules, granule_bytes, budget))
-    return JobPage(stored, granules[:count], len(granules) > count)
+    return JobPage(stored, granules[:count], len(granules) > count, sub_jobs)
 
 
 def read_all(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:

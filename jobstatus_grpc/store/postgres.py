@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import migrations, rows, schema
+from jobstatus_grpc.store import migrations, rows, schema, trees
 from jobstatus_grpc.store.base import NewsSource, StoredJob
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
@@ -44,15 +44,15 @@ _PAGE_LIMIT: Final = 5.0
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
+
+def _type(name: str) -> str:
+    """Return the type of a column of `job`."""
+    return str(schema.job.c[name].type.compile(postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
 _BEGIN_WRITE: Final = text(_BEGIN)
-_LOCK_JOB: Final = f"""
-select {", ".join(column.name for column in rows.JOB_COLUMNS)}
-from job
-where project_id = :project_id and job_id = :job_id
-for update
-"""  # noqa: S608
 # One round trip, yet statements of their own: each sees what was committed before it.
-_BEGIN_LOCKED: Final = text(_BEGIN + _LOCK_JOB)
+_BEGIN_LOCKED: Final = text(f"{_BEGIN}{trees.SELECT_ROOT} for update")
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
 # no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""
@@ -86,6 +86,13 @@ with logged as materialized (
 )
 insert into change ({", ".join(_LOG_NAMES)})
 select {", ".join(_LOG_NAMES)} from logged
+""")  # noqa: S608
+_JOB_NAMES: Final = (*rows.REPORTED_COLUMNS, "job_pk")
+_WRITE_JOBS: Final = text(f"""
+update job set {", ".join(f"{name} = told.{name}" for name in rows.REPORTED_COLUMNS)}
+from unnest({", ".join(f"cast(:{name} as {_type(name)}[])" for name in _JOB_NAMES)})
+    as told({", ".join(_JOB_NAMES)})
+where job.job_pk = told.job_pk
 """)  # noqa: S608
 _SELECT_HEADS: Final = """
 select job_pk, revision, commit_id, last_report_time
@@ -135,9 +142,12 @@ class PostgresJobStore(SqlJobStore):
             yield connection
 
     @contextmanager
-    def write_locked(self, end: float, key: JobKey) -> Iterator[tuple[Connection, StoredJob | None]]:
+    def write_locked(
+        self, end: float, key: JobKey, parent_job_id: str | None = None
+    ) -> Iterator[tuple[Connection, StoredJob | None]]:
+        named = {**key._asdict(), "parent_job_id": parent_job_id}
         with self._committed(end) as connection:
-            row = connection.execute(_BEGIN_LOCKED, {**_timeouts(end), **key._asdict()}).one_or_none()
+            row = connection.execute(_BEGIN_LOCKED, {**_timeouts(end), **named}).one_or_none()
             yield connection, None if row is None else rows.stored_job_from_row(row)
 
     @contextmanager
@@ -181,21 +191,19 @@ class PostgresJobStore(SqlJobStore):
         return found[0][0], {granule.key: granule for granule in granules}
 
     def write_report(
-        self,
-        connection: Connection,
-        job_pk: int,
-        job: rows.Row,
-        changes: Sequence[rows.Row],
+        self, connection: Connection, jobs: Sequence[rows.Row], changes: Sequence[rows.Row]
     ) -> None:
         columns = dict(zip(_LOG_NAMES, zip(*changes, strict=True), strict=True))
-        keys = zip(columns["collection_id"], columns["granule_id"], strict=True)
-        revisions = columns["revision"]
-        latest = set(dict(zip(keys, revisions, strict=True)).values())
-        parameters = dict(zip(rows.REPORTED_COLUMNS, job, strict=True))
+        keys = zip(columns["job_pk"], columns["collection_id"], columns["granule_id"], strict=True)
+        last = {key: index for index, key in enumerate(keys)}
+        latest = set(last.values())
+        parameters = dict(zip(_JOB_NAMES, jobs[0], strict=True))
         parameters |= {f"log_{name}": array_literal(values) for name, values in columns.items()}
-        parameters["latest"] = array_literal(revision in latest for revision in revisions)
-        parameters["job_pk"] = job_pk
+        parameters["latest"] = array_literal(index in latest for index in range(len(changes)))
         connection.execute(_WRITE_REPORT, parameters)
+        if len(jobs) > 1:
+            others = zip(_JOB_NAMES, zip(*jobs[1:], strict=True), strict=True)
+            connection.execute(_WRITE_JOBS, {name: array_literal(values) for name, values in others})
 
     def announce(self, job_pk: int) -> None:
         if self._notify:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, delete, or_, select, tuple_, update
 
 from jobstatus_grpc.model import JobState
 from jobstatus_grpc.store import schema
@@ -130,13 +130,14 @@ def prune_jobs(connection: Connection, job_pks: Collection[int], before: int) ->
     return len(found)
 
 
-def mark_deleted(connection: Connection, job_pks: Collection[int]) -> None:
-    """Give the ids of jobs free, and leave their rows to `purge`."""
-    connection.execute(
+def mark_deleted(connection: Connection, root_pks: Collection[int]) -> Sequence[int]:
+    """Give the ids of trees free, and leave their rows to `purge`; return the rows of their jobs."""
+    return connection.scalars(
         update(schema.job)
-        .where(_JOB.job_pk.in_(job_pks), _JOB.delete_time.is_(None))
+        .where(or_(_JOB.job_pk.in_(root_pks), _JOB.root_pk.in_(root_pks)), _JOB.delete_time.is_(None))
         .values(job_id=None, delete_time=time.time_ns() // 1000)
-    )
+        .returning(_JOB.job_pk)
+    ).all()
 
 
 def purge(connection: Connection) -> bool:

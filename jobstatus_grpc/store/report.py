@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
-from jobstatus_grpc.merge import Merged, MergedGroup, merge_reports
-from jobstatus_grpc.model import Position, Report
-from jobstatus_grpc.store import rows
-from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
+from jobstatus_grpc.merge import merge_reports
+from jobstatus_grpc.model import Granule, GranuleKey, JobKey, Report
+from jobstatus_grpc.store import trees
+from jobstatus_grpc.store.base import ReportOutcome, StoredJob
+from jobstatus_grpc.store.growth import JobTaken, TreeGrowth
 
 if TYPE_CHECKING:
     from jobstatus_grpc.store.sql import SqlJobStore
-
-# `last_report_time` moves at most this often, in microseconds, so a report that changes nothing mostly reads.
-_REPORT_TIME_STEP: Final = 1_000_000
 
 
 class _Try(NamedTuple):
@@ -25,7 +25,7 @@ class _Try(NamedTuple):
 
     job_pk: int
     first_revision: int
-    outcomes: Sequence[ReportOutcome]
+    outcomes: Sequence[ReportOutcome | None]
 
 
 class ReportTransaction:
@@ -33,7 +33,7 @@ class ReportTransaction:
 
     The lock of the root's row is taken in a statement of its own, before anything else is read: in one
     statement with a read it would read what was there before the lock. It makes the order of commits the
-    order of revisions.
+    order of revisions, for every job of the tree.
 
     When a connection breaks during a commit, nobody knows whether it happened. The commit id is drawn once,
     not per try, and the next try, once it holds the lock (so that the lost transaction has ended one way or
@@ -41,15 +41,13 @@ class ReportTransaction:
 
     Args:
         store: where they go.
-        reports: of one tree, not empty, in the order in which they are to be merged.
+        reports: not empty, in the order in which they are to be merged. What turns out to be of another tree
+            than the first is left out.
     """
 
     def __init__(self, store: SqlJobStore, reports: Sequence[Report]) -> None:
         self._store = store
         self._reports = reports
-        self._root = reports[0].key
-        if any(report.key != self._root for report in reports):
-            raise ValueError("reports of different trees are not written together")
         self._commit_id = random.SystemRandom().getrandbits(64) - 2**63
         self._tried: _Try | None = None
 
@@ -58,17 +56,16 @@ class ReportTransaction:
         """Whether a try may have been committed, and no later one has found out."""
         return self._tried is not None
 
-    def run(self, end: float) -> Sequence[ReportOutcome]:
-        """Try once, and return what became of each report."""
+    def run(self, end: float) -> Sequence[ReportOutcome | None]:
+        """Try once, and return what became of each report; `None` for one that was left out."""
+        first = self._reports[0]
+        parent = None if first.job is None else first.job.parent_job_id
         while True:
-            with self._store.write_locked(end, self._root) as (connection, stored):
+            with suppress(JobTaken), self._store.write_locked(end, first.key, parent) as (connection, root):
                 done = self._committed_before(connection)
-                if done is None:
-                    done = self._create(connection) if stored is None else self._update(connection, stored)
-            if done is not None:
-                return done
+                return self._take(connection, root) if done is None else done
 
-    def _committed_before(self, connection: Connection) -> Sequence[ReportOutcome] | None:
+    def _committed_before(self, connection: Connection) -> Sequence[ReportOutcome | None] | None:
         if self._tried is None:
             return None
         job_pk, revision, outcomes = self._tried
@@ -77,61 +74,37 @@ class ReportTransaction:
         self._tried = None
         return None
 
-    def _create(self, connection: Connection) -> Sequence[ReportOutcome] | None:
-        """Insert the job with its granules; return `None` if another transaction has just done so."""
-        now, _ = self._store.read_granules(connection, 0, ())
-        group = merge_reports(None, {}, self._reports, self._commit_id, now)
-        if group.job is None:
-            return _outcomes(group, 0, Position(0, 0), self._commit_id)
-        row = rows.job_row(group.job, self._commit_id, now)
-        job_pk = self._store.insert_job(connection, group.job, row)
-        return None if job_pk is None else self._write(connection, job_pk, Position(0, 0), group, row)
-
-    def _update(self, connection: Connection, stored: StoredJob) -> Sequence[ReportOutcome]:
-        keys = list({each.key for report in self._reports for each in report.granules})
-        clock, granules = self._store.read_granules(connection, stored.job_pk, keys)
+    def _take(self, connection: Connection, root: StoredJob | None) -> Sequence[ReportOutcome | None]:
+        jobs = trees.read_path(partial(self._store.find_jobs, connection), self._reports, root)
+        first = self._reports[0]
+        ours = [report.key == first.key or trees.is_of(root, report, jobs) for report in self._reports]
+        reports = [report for report, taken in zip(self._reports, ours, strict=True) if taken]
+        clock, granules = self._read_granules(connection, jobs, reports)
         # The log's times never go back, whatever the database's clock does.
-        now = max(clock, stored.job.update_time)
-        group = merge_reports(stored.job, granules, self._reports, self._commit_id, now)
-        overdue = now - stored.last_report_time >= _REPORT_TIME_STEP
-        if group.job is not None and group.changes:
-            row = rows.job_row(group.job, self._commit_id, now if overdue else stored.last_report_time)
-            return self._write(connection, stored.job_pk, stored.position, group, row)
-        if overdue:
-            self._store.write_report_time(connection, stored.job_pk, now)
-        return _outcomes(group, stored.job_pk, stored.position, self._commit_id)
-
-    def _write(
-        self, connection: Connection, job_pk: int, base: Position, group: MergedGroup, job: rows.Row
-    ) -> Sequence[ReportOutcome]:
-        outcomes = _outcomes(group, job_pk, base, self._commit_id)
-        self._store.write_report(
-            connection,
-            job_pk,
-            job,
-            [rows.log_row(job_pk, change) for change in group.changes],
-        )
-        self._tried = _Try(job_pk, base.revision + 1, outcomes)
+        now = max([clock, *(stored.job.update_time for stored in jobs.values())])
+        stand = {key: stored.job for key, stored in jobs.items()}
+        group = merge_reports(stand, granules, reports, self._commit_id, now)
+        growth = TreeGrowth(self._store, connection, root, jobs, self._commit_id, now)
+        growth.write(group)
+        growth.write_report_times({report.key for report in reports})
+        settled = iter([growth.outcome(each) for each in group.outcomes])
+        outcomes = [next(settled) if taken else None for taken in ours]
+        if group.logs:
+            key, log = next(iter(group.logs.items()))
+            self._tried = _Try(growth.job_pks[key], log[0].revision, outcomes)
         return outcomes
 
-
-def _outcomes(group: MergedGroup, job_pk: int, base: Position, commit_id: int) -> Sequence[ReportOutcome]:
-    """Return what became of each report of a group that found the job at `base`."""
-    return [
-        _result(each, job_pk, base, commit_id) if isinstance(each, Merged) else each
-        for each in group.outcomes
-    ]
-
-
-def _result(merged: Merged, job_pk: int, base: Position, commit_id: int) -> ReportResult:
-    job = merged.job
-    return ReportResult(
-        job_pk,
-        base if job.revision == base.revision else Position(job.revision, commit_id),
-        job.totals,
-        job.state,
-        bool(merged.changes),
-        merged.applied,
-        merged.unchanged,
-        merged.stale,
-    )
+    def _read_granules(
+        self, connection: Connection, jobs: Mapping[JobKey, StoredJob], reports: Sequence[Report]
+    ) -> tuple[int, Mapping[JobKey, Mapping[GranuleKey, Granule]]]:
+        """Return the database's clock, and those of the granules reported that exist, by their jobs."""
+        wanted: dict[JobKey, set[GranuleKey]] = {}
+        for report in reports:
+            if report.key in jobs and report.granules:
+                wanted.setdefault(report.key, set()).update(each.key for each in report.granules)
+        found = {}
+        for key, keys in wanted.items():
+            clock, found[key] = self._store.read_granules(connection, jobs[key].job_pk, list(keys))
+        if not found:
+            clock, _ = self._store.read_granules(connection, 0, ())
+        return clock, found

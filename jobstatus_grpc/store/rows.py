@@ -8,12 +8,23 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import select
 
-from jobstatus_grpc.model import Change, Granule, GranuleState, ItemError, Job, JobState, Totals
+from jobstatus_grpc.model import (
+    Change,
+    Granule,
+    GranuleState,
+    ItemError,
+    Job,
+    JobState,
+    SubJob,
+    SubJobs,
+    Totals,
+)
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import StoredJob
 
 GRANULE_KIND: Final = 1
 JOB_KIND: Final = 2
+SUB_JOB_KIND: Final = 3
 
 Row = Sequence[Any]
 
@@ -91,35 +102,33 @@ JOB_COLUMNS: Final = tuple(
         "state_reported",
         "begin_time_reported",
         "end_time_reported",
+        "parent_job_id",
+        "sub_jobs",
+        "root_pk",
     ]
 )
 # Those of them that a report may change.
 REPORTED_COLUMNS: Final = (
-    *(column.name for column in JOB_COLUMNS[5:] if column.name != "create_time"),
+    *(
+        column.name
+        for column in JOB_COLUMNS[5:]
+        if column.name not in {"create_time", "parent_job_id", "root_pk"}
+    ),
     "commit_id",
     "last_report_time",
 )
 SELECT_JOB: Final = select(*JOB_COLUMNS)
-# A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
-_DOCUMENT_FIELDS: Final = tuple(
+# What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own.
+_SUB_JOB_FIELDS: Final = tuple(field for field in Job._fields if field not in {"project_id", "sub_jobs"})
+_JOB_FIELDS: Final = tuple(
     field
-    for field in Job._fields
-    if field not in {"project_id", "job_id", "totals", "revision", "update_time"}
+    for field in _SUB_JOB_FIELDS
+    if field not in {"job_id", "parent_job_id", "totals", "revision", "update_time"}
 )
 _GRANULE_STATES: Final = tuple(GranuleState)
 _JOB_STATES: Final = tuple(JobState)
 
 
-<<<<<<< HEAD
-=======
-def granule_row(granule: Granule) -> Row:
-    """Return the values of GRANULE_COLUMNS."""
-    collection, name, state, native, attempt, error, *rest, _document = granule
-    code, reason = error or (None, None)
-    return (collection, name, int(state), native, attempt, code, reason, *rest)
-
-
->>>>>>> w-formats
 def granule_from_row(row: Row) -> Granule:
     """Return the granule in a row of GRANULE_COLUMNS."""
     collection, name, state, native, attempt, code, reason, message, request, end, update, revision = row
@@ -140,19 +149,19 @@ def granule_from_row(row: Row) -> Granule:
 
 
 _NO_ERROR: Final = ItemError()
+_NO_SUB_JOBS: Final = SubJobs()
 _NO_GRANULE: Final = (None,) * 10
 
 
 def log_row(job_pk: int, change: Change) -> Row:
     """Return the values of LOG_COLUMNS."""
     revision, commit_id, change_time, item, before, totals = change
-    if isinstance(item, Job):
-        return (
-            *(job_pk, revision, commit_id, change_time, JOB_KIND, None),
-            *_NO_GRANULE,
-            _job_document(item),
-            *totals,
+    if not isinstance(item, Granule):
+        kind = JOB_KIND if isinstance(item, Job) else SUB_JOB_KIND
+        document = (
+            _document(item, _JOB_FIELDS) if isinstance(item, Job) else _document(item.job, _SUB_JOB_FIELDS)
         )
+        return (job_pk, revision, commit_id, change_time, kind, None, *_NO_GRANULE, document, *totals)
     collection, name, state, native, attempt, error, message, request, end, *_ = item
     code, reason = error or _NO_ERROR
     previous = None if before is None else int(before)
@@ -168,11 +177,21 @@ def change_from_row(row: Row, stored: StoredJob) -> Change:
     """Return the change in a row of CHANGE_COLUMNS of that job."""
     revision, commit_id, change_time, kind, previous = row[:5]
     totals = Totals._make(row[16:21])
-    item: Granule | Job
+    item: Granule | Job | SubJob
     if kind == GRANULE_KIND:
         item = granule_from_row((*row[5:15], change_time, revision))
+    elif kind == SUB_JOB_KIND:
+        item = SubJob(_from_document(row[15], project_id=stored.job.project_id))
     else:
-        item = _job_from_document(row[15], stored.job, totals, revision, change_time)
+        item = _from_document(
+            row[15],
+            project_id=stored.job.project_id,
+            job_id=stored.job.job_id,
+            parent_job_id=stored.job.parent_job_id,
+            totals=totals,
+            revision=revision,
+            update_time=change_time,
+        )
     before = None if previous is None else _GRANULE_STATES[previous]
     return Change(revision, commit_id, change_time, item, before, totals)
 
@@ -200,9 +219,24 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
         job.state_reported,
         job.begin_time_reported,
         job.end_time_reported,
+        json.dumps(job.sub_jobs) if job.sub_jobs.direct else None,
         commit_id,
         last_report_time,
     )
+
+
+def new_job_values(job: Job, reported: Row, root_pk: int | None, parent_pk: int | None) -> dict[str, Any]:
+    """Return the values of a new job's row, by column; `reported` are those of REPORTED_COLUMNS."""
+    values: dict[str, Any] = dict(zip(REPORTED_COLUMNS, reported, strict=True))
+    return values | {
+        "project_id": job.project_id,
+        "job_id": job.job_id,
+        "create_time": job.create_time,
+        "change_floor": 1,
+        "root_pk": root_pk,
+        "parent_pk": parent_pk,
+        "parent_job_id": job.parent_job_id,
+    }
 
 
 def stored_job_from_row(row: Row) -> StoredJob:
@@ -233,17 +267,20 @@ def stored_job_from_row(row: Row) -> StoredJob:
             state_reported=bool(row[26]),
             begin_time_reported=bool(row[27]),
             end_time_reported=bool(row[28]),
+            parent_job_id=row[29],
+            sub_jobs=_NO_SUB_JOBS if row[30] is None else SubJobs._make(json.loads(row[30])),
         ),
+        row[0] if row[31] is None else row[31],
     )
 
 
-def _job_document(job: Job) -> str:
-    values = job._asdict()
-    return json.dumps({field: values[field] for field in _DOCUMENT_FIELDS}, ensure_ascii=False)
+def _document(job: Job, fields: Sequence[str]) -> str:
+    return json.dumps({field: getattr(job, field) for field in fields}, ensure_ascii=False)
 
 
-def _job_from_document(document: str, head: Job, totals: Totals, revision: int, update_time: int) -> Job:
-    values = json.loads(document)
+def _from_document(document: str, **known: Any) -> Job:
+    values = json.loads(document) | known
     values["state"] = _JOB_STATES[values["state"]]
     values["error"] = None if values["error"] is None else ItemError._make(values["error"])
-    return Job(*head.key, totals=totals, revision=revision, update_time=update_time, **values)
+    values["totals"] = Totals._make(values["totals"])
+    return Job(**values)

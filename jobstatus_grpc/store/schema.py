@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 # The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
 # minor can.
-VERSION: Final = "1_0"
+VERSION: Final = "1_1"
 
 metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
@@ -42,7 +42,8 @@ store: Final = Table(
     Column("secret", LargeBinary, nullable=False),
 )
 
-# One row a job: everything a report touches. `job_id` is NULL from `delete_time` on.
+# One row a job: everything a report touches. `job_id` is NULL from `delete_time` on. A root has neither
+# `root_pk` nor `parent_pk`; `sub_jobs` are the numbers of `model.SubJobs`, NULL where there are none.
 job: Final = Table(
     "job",
     metadata,
@@ -79,10 +80,33 @@ job: Final = Table(
     Column("change_floor", BigInteger, nullable=False),
     Column("last_report_time", BigInteger, nullable=False),
     Column("delete_time", BigInteger),
+    Column("parent_job_id", _Key),
+    Column("sub_jobs", Text),
     UniqueConstraint("project_id", "job_id"),
     sqlite_autoincrement=True,  # A job_pk is never given twice.
 )
-Index("job_project_id_job_pk_idx", job.c.project_id, job.c.job_pk)
+# Where a project's roots are listed, a job's sub-jobs, and a tree's jobs. No report moves a row in or out.
+Index(
+    "job_project_id_job_pk_idx",
+    job.c.project_id,
+    job.c.job_pk,
+    postgresql_where=job.c.parent_pk.is_(None),
+    sqlite_where=job.c.parent_pk.is_(None),
+)
+Index(
+    "job_parent_pk_job_pk_idx",
+    job.c.parent_pk,
+    job.c.job_pk,
+    postgresql_where=job.c.parent_pk.is_not(None),
+    sqlite_where=job.c.parent_pk.is_not(None),
+)
+Index(
+    "job_root_pk_job_pk_idx",
+    job.c.root_pk,
+    job.c.job_pk,
+    postgresql_where=job.c.root_pk.is_not(None),
+    sqlite_where=job.c.root_pk.is_not(None),
+)
 Index(
     "job_deleted_idx",
     job.c.job_pk,
@@ -112,7 +136,7 @@ granule: Final = Table(
 )
 
 # The history: the item as it was after each change, and the totals after it. A granule's in the columns of
-# its table, a job's in `job`.
+# its table, a job's own or a sub-job's in `job`.
 change: Final = Table(
     "change",
     metadata,

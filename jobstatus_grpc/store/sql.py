@@ -10,16 +10,16 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, update
 
-from jobstatus_grpc.errors import JobNotFound, JobStatusError, StoreUnavailable
+from jobstatus_grpc.errors import JobNotFound, JobStatusError, NotARoot, StoreUnavailable
 from jobstatus_grpc.model import (
     Granule,
     GranuleKey,
-    Job,
     JobKey,
     Position,
     Report,
+    WholeJob,
 )
-from jobstatus_grpc.store import history, lists, pages, removal, rows, schema
+from jobstatus_grpc.store import history, lists, pages, removal, rows, schema, trees
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     GranuleQuery,
@@ -41,6 +41,10 @@ from jobstatus_grpc.store.retry import retry, translated
 T = TypeVar("T")
 
 _JOB: Final = schema.job.c
+
+
+# A row has about forty values, and SQLite takes some thirty thousand in one statement.
+_INSERTED_JOBS: Final = 500
 
 
 class SqlJobStore(JobStore):
@@ -79,11 +83,12 @@ class SqlJobStore(JobStore):
 
     @abc.abstractmethod
     def write_locked(
-        self, end: float, key: JobKey
+        self, end: float, key: JobKey, parent_job_id: str | None = None
     ) -> AbstractContextManager[tuple[Connection, StoredJob | None]]:
-        """Open a transaction as `write` does, lock a job's row in it, and return the job as it is then.
+        """Open a transaction as `write` does, lock the root of a job's tree, and return it as it is then.
 
-        The lock is taken by a statement of its own. Where there is no such job nothing is locked.
+        The lock is taken by a statement of its own. Where there is no such job, it is the root of the parent
+        told of it; where there is none either, nothing is locked.
         """
 
     @abc.abstractmethod
@@ -92,44 +97,38 @@ class SqlJobStore(JobStore):
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
         """Return the database's clock, and those of the granules that exist."""
 
-    def insert_job(self, connection: Connection, job: Job, row: rows.Row) -> int | None:
-        """Insert a job and return its `job_pk`; `None` if somebody else did first.
+    def insert_jobs(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> dict[JobKey, int]:
+        """Insert jobs, each a row by column, and return their rows; without those somebody else did first."""
+        inserted: dict[JobKey, int] = {}
+        for start in range(0, len(values), _INSERTED_JOBS):
+            some = self.insert(schema.job).values(values[start : start + _INSERTED_JOBS])
+            returned = some.on_conflict_do_nothing().returning(_JOB.project_id, _JOB.job_id, _JOB.job_pk)
+            inserted |= {JobKey(row[0], row[1]): row[2] for row in connection.execute(returned)}
+        return inserted
 
-        Args:
-            connection: in a transaction that writes.
-            job: the job.
-            row: the values of REPORTED_COLUMNS.
-        """
-        values: dict[str, Any] = dict(zip(rows.REPORTED_COLUMNS, row, strict=True))
-        values |= {
-            "project_id": job.project_id,
-            "job_id": job.job_id,
-            "create_time": job.create_time,
-            "change_floor": 1,
-        }
-        inserted = self.insert(schema.job).values(values).on_conflict_do_nothing().returning(_JOB.job_pk)
-        return connection.execute(inserted).scalar()
+    def find_jobs(self, connection: Connection, keys: Collection[JobKey]) -> Mapping[JobKey, StoredJob]:
+        """Return those of the jobs that exist."""
+        query, parameters = self._jobs_query(list(keys))
+        found = map(rows.stored_job_from_row, connection.execute(text(query), parameters))
+        return {stored.job.key: stored for stored in found}
 
     @abc.abstractmethod
     def write_report(
-        self,
-        connection: Connection,
-        job_pk: int,
-        job: rows.Row,
-        changes: Sequence[rows.Row],
+        self, connection: Connection, jobs: Sequence[rows.Row], changes: Sequence[rows.Row]
     ) -> None:
-        """Append to a job's history, and write the job and its granules, in a fixed number of statements.
+        """Append to the histories of a tree's jobs, and write the jobs and their granules.
+
+        In a fixed number of statements, whatever the number of granules.
 
         Args:
-            connection: in a transaction that holds the job's lock.
-            job_pk: the job.
-            job: the values of REPORTED_COLUMNS.
+            connection: in a transaction that holds the root's lock.
+            jobs: of REPORTED_COLUMNS, and the `job_pk`; not empty.
             changes: of LOG_COLUMNS, oldest first; not empty. A granule is written as its last one says.
         """
 
-    def write_report_time(self, connection: Connection, job_pk: int, now: int) -> None:
-        """Set when a job was last reported."""
-        connection.execute(update(schema.job).where(_JOB.job_pk == job_pk).values(last_report_time=now))
+    def write_report_time(self, connection: Connection, job_pks: Sequence[int], now: int) -> None:
+        """Set when jobs were last reported."""
+        connection.execute(update(schema.job).where(_JOB.job_pk.in_(job_pks)).values(last_report_time=now))
 
     def read_commit_id(self, connection: Connection, job_pk: int, revision: int) -> int | None:
         """Return which transaction made a revision of a job; `None` if none has."""
@@ -175,27 +174,34 @@ class SqlJobStore(JobStore):
                 return [error]
             # One of them must be to blame, and the others are not to suffer for it.
             return [outcome for report in reports for outcome in self.report_all([report], deadline)]
-        for job_pk in {each.job_pk for each in outcomes if isinstance(each, ReportResult) and each.changed}:
+        results = [each for each in outcomes if isinstance(each, ReportResult)]
+        for job_pk in {job_pk for each in results for job_pk in each.grown.values()}:
             self.announce(job_pk)
-        return outcomes
+        left_out = [report for report, outcome in zip(reports, outcomes, strict=True) if outcome is None]
+        others = iter(self.report_all(left_out, deadline) if left_out else ())
+        return [next(others) if outcome is None else outcome for outcome in outcomes]
 
     def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
         # The retry of a delete whose commit was in doubt must not hit a job that took the ids since.
         found: int | None = None
+        deleted: Collection[int] = ()
 
         def run(end: float) -> int:
-            nonlocal found
-            with self.write_locked(end, key) as (connection, stored):
+            nonlocal found, deleted
+            with self.write_locked(end, key) as (connection, root):
                 if found is None:
-                    if stored is None:
+                    if root is None:
                         raise JobNotFound(*key)
-                    found = stored.job_pk
-                removal.mark_deleted(connection, [found])
+                    if root.job.key != key:
+                        raise NotARoot(*key, root.job.job_id)
+                    found = root.job_pk
+                deleted = removal.mark_deleted(connection, [found]) or deleted
             return found
 
-        job_pk = self._retry(run, deadline)
-        self.announce(job_pk)
-        return job_pk
+        root_pk = self._retry(run, deadline)
+        for job_pk in deleted:
+            self.announce(job_pk)
+        return root_pk
 
     def purge(self) -> bool:
         return self._writing(removal.purge)
@@ -229,13 +235,15 @@ class SqlJobStore(JobStore):
     def read_job(self, key: JobKey, deadline: float | None = None) -> StoredJob:
         return self._reading(lambda connection: _find_job(connection, key), deadline)
 
-    def read_jobs(self, keys: Sequence[JobKey], deadline: float | None = None) -> Mapping[JobKey, StoredJob]:
-        def run(connection: Connection) -> Mapping[JobKey, StoredJob]:
-            query, parameters = self._jobs_query(keys)
-            found = map(rows.stored_job_from_row, connection.execute(text(query), parameters))
-            return {stored.job.key: stored for stored in found}
+    def read_tree(self, key: JobKey, deadline: float | None = None) -> tuple[StoredJob, Sequence[WholeJob]]:
+        def run(connection: Connection) -> tuple[StoredJob, Sequence[WholeJob]]:
+            stored = _find_job(connection, key)
+            return stored, trees.read_sub_jobs(connection, stored)
 
-        return self._reading(run, deadline) if keys else {}
+        return self._reading(run, deadline)
+
+    def read_jobs(self, keys: Sequence[JobKey], deadline: float | None = None) -> Mapping[JobKey, StoredJob]:
+        return self._reading(lambda connection: self.find_jobs(connection, keys), deadline) if keys else {}
 
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
         return self._reading(
@@ -244,7 +252,14 @@ class SqlJobStore(JobStore):
 
     def list_jobs(self, query: JobQuery, deadline: float | None = None) -> JobList:
         labelled = [self._has_label(key, value) for key, value in query.labels.items()]
-        return self._reading(lambda connection: lists.read_list(connection, query, labelled), deadline)
+
+        def run(connection: Connection) -> JobList:
+            parent_pk = None
+            if query.parent_job_id:
+                parent_pk = _find_job(connection, JobKey(query.project_id, query.parent_job_id)).job_pk
+            return lists.read_list(connection, query, parent_pk, labelled)
+
+        return self._reading(run, deadline)
 
     def read_changes(
         self, job_pk: int, position: Position, limit: int, deadline: float | None = None
@@ -261,19 +276,20 @@ class SqlJobStore(JobStore):
 
     @contextmanager
     def open_snapshot(self, key: JobKey, deadline: float | None = None) -> Iterator[Snapshot]:
-        def start(end: float) -> tuple[AbstractContextManager[Connection], Connection, StoredJob]:
+        def start(end: float) -> tuple[AbstractContextManager[Connection], Snapshot]:
             opening = self.read(end)
             connection = opening.__enter__()
             try:
                 stored = _find_job(connection, key)
+                parts = trees.read_sub_jobs(connection, stored)
             except BaseException as error:
                 opening.__exit__(type(error), error, error.__traceback__)
                 raise
-            return opening, connection, stored
+            return opening, Snapshot(stored, self._snapshot_pages(connection, stored.job_pk), parts)
 
-        opening, connection, stored = self._retry(start, deadline)
+        opening, snapshot = self._retry(start, deadline)
         with translated(), _closing(opening):
-            yield Snapshot(stored, self._snapshot_pages(connection, stored.job_pk))
+            yield snapshot
 
     def _snapshot_pages(self, connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
         for page in pages.read_all(connection, job_pk):

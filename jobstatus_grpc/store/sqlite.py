@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
-from jobstatus_grpc.store import migrations, rows, schema
+from jobstatus_grpc.store import migrations, rows, schema, trees
 from jobstatus_grpc.store.base import News, NewsSource, StoredJob
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
@@ -28,11 +28,7 @@ _BUSY_TIMEOUT: Final = 2.0
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
-_SELECT_JOB: Final = text(f"""
-select {", ".join(column.name for column in rows.JOB_COLUMNS)}
-from job
-where project_id = :project_id and job_id = :job_id
-""")  # noqa: S608
+_SELECT_ROOT: Final = text(trees.SELECT_ROOT)
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
 _SELECT_GRANULES: Final = f"""
 select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
@@ -104,11 +100,14 @@ class SqliteJobStore(SqlJobStore):
                 yield connection
 
     @contextmanager
-    def write_locked(self, end: float, key: JobKey) -> Iterator[tuple[Connection, StoredJob | None]]:
+    def write_locked(
+        self, end: float, key: JobKey, parent_job_id: str | None = None
+    ) -> Iterator[tuple[Connection, StoredJob | None]]:
         # The transaction locks the whole file at its beginning.
         with self.write(end) as connection:
-            row = connection.execute(_SELECT_JOB, key._asdict()).one_or_none()
-            yield connection, None if row is None else rows.stored_job_from_row(row)
+            row = connection.execute(_SELECT_ROOT, {**key._asdict(), "parent_job_id": parent_job_id})
+            root = row.one_or_none()
+            yield connection, None if root is None else rows.stored_job_from_row(root)
 
     @contextmanager
     def _turn(self, end: float) -> Iterator[None]:
@@ -138,16 +137,14 @@ class SqliteJobStore(SqlJobStore):
         return now, {granule.key: granule for granule in granules}
 
     def write_report(
-        self,
-        connection: Connection,
-        job_pk: int,
-        job: rows.Row,
-        changes: Sequence[rows.Row],
+        self, connection: Connection, jobs: Sequence[rows.Row], changes: Sequence[rows.Row]
     ) -> None:
         # Tuples straight to the driver: SQLAlchemy's own inserts are three times slower here.
         connection.exec_driver_sql(_INSERT_CHANGES, changes)
-        connection.exec_driver_sql(_WRITE_GRANULES, (job_pk, changes[0][1]))
-        connection.exec_driver_sql(_UPDATE_JOB, (*job, job_pk))
+        # By job, the oldest of its new changes: a later one does not replace it.
+        first = {change[0]: change[1] for change in reversed(changes)}
+        connection.exec_driver_sql(_WRITE_GRANULES, list(first.items()))
+        connection.exec_driver_sql(_UPDATE_JOB, jobs)
 
     def announce(self, job_pk: int) -> None:
         """Do nothing: other processes see the file change."""

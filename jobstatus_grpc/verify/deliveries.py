@@ -109,6 +109,13 @@ class Delivery(ABC):
         )
         self._held.job_state = job.state
 
+    def _take_sub_job(self, change: pb.Change) -> None:
+        """Take a change of a job below this one: by itself, without what is below it."""
+        job = change.sub_job
+        alone = bool(job.job_id and job.parent_job_id) and job.revision > 0 and not job.sub_jobs
+        words = "the sub-job of revision {} does not say which it is, or says more than itself"
+        self._record.holds(_COMPLETE, alone, words, change.revision)
+
 
 class EveryChange(Delivery):
     """Each change, with consecutive revisions."""
@@ -128,6 +135,8 @@ class EveryChange(Delivery):
                 self._take_granule(change, last_of_many=False)
             elif kind == "job":
                 self._take_job(change, None if held.ahead else held.counts)
+            elif kind == "sub_job":
+                self._take_sub_job(change)
             else:
                 record.holds(_COMPLETE, kind is not None, "revision {} changes nothing", change.revision)
             if change.revision != frame.revision:
@@ -164,7 +173,7 @@ class Latest(Delivery):
         changes, held, record = frame.changes.changes, self._held, self._record
         after = held.revision
         self._check_revisions([change.revision for change in changes], frame.revision, resumed)
-        items = [key_of(change.granule.granule) if change.HasField("granule") else "" for change in changes]
+        items = [_item_of(change) for change in changes]
         record.holds(_UNIQUE, len(set(items)) == len(items), "an item comes twice in a frame")
         folded = [change.change_count if change.HasField("change_count") else 1 for change in changes]
         words = "{} changes are told for the {} revisions after {}"
@@ -177,6 +186,8 @@ class Latest(Delivery):
             elif change.HasField("job"):
                 last = change.revision == frame.revision
                 self._take_job(change, counts_of(frame.totals) if last else None)
+            elif change.HasField("sub_job"):
+                self._take_sub_job(change)
         held.revision = frame.revision
 
     def _check_revisions(self, revisions: Sequence[int], last: int, resumed: bool) -> None:
@@ -192,7 +203,7 @@ class Latest(Delivery):
 
 
 class JobOnly(Delivery):
-    """The job's own changes, and totals."""
+    """The job's own changes and its sub-jobs', and totals."""
 
     def _fold(self, frame: pb.WatchJobResponse, resumed: bool) -> None:
         changes, held, record = frame.changes.changes, self._held, self._record
@@ -205,9 +216,11 @@ class JobOnly(Delivery):
         record.holds(_COMPLETE, onward, words, revisions[-1], held.revision, frame.revision)
         for change in changes:
             self._check_time(change)
-            record.holds(
-                _COMPLETE, change.HasField("job"), "revision {} is not the job's own", change.revision
-            )
+            if change.HasField("sub_job"):
+                self._take_sub_job(change)
+                continue
+            words = "revision {} is not the job's own, nor a sub-job's"
+            record.holds(_COMPLETE, change.HasField("job"), words, change.revision)
             last = change.revision == frame.revision
             self._take_job(change, counts_of(frame.totals) if last else None)
         counts = counts_of(frame.totals)
@@ -224,6 +237,13 @@ DELIVERIES: Final[dict[int, type[Delivery]]] = {
     pb.DELIVERY_LATEST: Latest,
     pb.DELIVERY_NONE: JobOnly,
 }
+
+
+def _item_of(change: pb.Change) -> tuple[str, str]:
+    """Return what a change is of: its kind, and its name."""
+    if change.HasField("granule"):
+        return "granule", key_of(change.granule.granule)
+    return ("sub_job", change.sub_job.job_id) if change.HasField("sub_job") else ("job", "")
 
 
 def _name(state: int | None) -> str:

@@ -341,7 +341,9 @@ def test_a_question_for_a_job_has_defaults() -> None:
     assert requests.get_job_status(pb.GetJobStatusRequest(job_id="j")) == requests.GetJobStatus(
         JobKey("default", "j"), 1_000, b"", [], False
     )
-    assert requests.list_jobs(pb.ListJobsRequest()) == requests.ListJobs("default", 100, b"", [], "", "", {})
+    assert requests.list_jobs(pb.ListJobsRequest()) == requests.ListJobs(
+        "default", 100, b"", [], "", "", {}, ""
+    )
     assert requests.watch_job(pb.WatchJobRequest(job_id="j")) == requests.WatchJob(
         JobKey("default", "j"), b"", Delivery.EVERY_CHANGE, 1.0, False, False, 0, 15.0
     )
@@ -372,10 +374,11 @@ def test_a_question_for_jobs_is_read() -> None:
         system="orca",
         job_type="restore",
         labels={"k": "v"},
+        parent_job_id="above",
     )
     answer = requests.list_jobs(request)
     states = [JobState.PENDING, JobState.RUNNING]
-    assert answer == requests.ListJobs("p", 5, b"t", states, "orca", "restore", {"k": "v"})
+    assert answer == requests.ListJobs("p", 5, b"t", states, "orca", "restore", {"k": "v"}, "above")
     assert type(answer.labels) is dict
 
 

@@ -110,6 +110,7 @@ def test_the_key_columns_are_ordered_by_bytes_whatever_the_locale(postgres_url: 
         ("granule", "collection_id"),
         ("granule", "granule_id"),
         ("job", "job_id"),
+        ("job", "parent_job_id"),
         ("job", "project_id"),
     ]
 

@@ -41,7 +41,7 @@ class JobReportServiceStub(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
-    too many reports of one job wait), DEADLINE_EXCEEDED and INTERNAL.
+    too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
     """
 
     def __init__(self, channel):
@@ -83,15 +83,17 @@ class JobReportServiceServicer(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
-    too many reports of one job wait), DEADLINE_EXCEEDED and INTERNAL.
+    too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
     """
 
     def ReportJob(self, request, context):
-        """Creates or updates a job, and, in the same transaction, granules of it.
+        """Creates or updates a job, and, in the same transaction, its sub-jobs and
+        granules of it.
 
         Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
         `INVALID_PARAMETER_VALUE`; the details name every fault, and nothing was
-        written).
+        written), NOT_FOUND (`JOB_NOT_FOUND`: no such parent), FAILED_PRECONDITION
+        (`PARENT_CONFLICT`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,11 +111,12 @@ class JobReportServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes a job with its granules and its history. Its watches end with
-        `JOB_DELETED`, and its id is free at once.
+        """Deletes a job with all jobs below it, their granules and their history.
+        Their watches end with `JOB_DELETED`, and their ids are free at once.
 
         Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
-        `INVALID_PARAMETER_VALUE`), NOT_FOUND (`JOB_NOT_FOUND`).
+        `INVALID_PARAMETER_VALUE`), NOT_FOUND (`JOB_NOT_FOUND`),
+        FAILED_PRECONDITION (`NOT_A_ROOT`: the job is a part of another).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +164,7 @@ class JobReportService(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
-    too many reports of one job wait), DEADLINE_EXCEEDED and INTERNAL.
+    too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
     """
 
     @staticmethod

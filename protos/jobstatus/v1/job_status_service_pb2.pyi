@@ -71,7 +71,7 @@ class GetJobStatusResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., granules: _Optional[_Iterable[_Union[_resources_pb2.Granule, _Mapping]]] = ..., next_page_token: _Optional[bytes] = ..., resume_token: _Optional[bytes] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("project_id", "page_size", "page_token", "states", "system", "job_type", "labels")
+    __slots__ = ("project_id", "page_size", "page_token", "states", "system", "job_type", "labels", "parent_job_id")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class ListJobsRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_JOB_ID_FIELD_NUMBER: _ClassVar[int]
     project_id: str
     page_size: int
     page_token: bytes
@@ -93,7 +94,8 @@ class ListJobsRequest(_message.Message):
     system: str
     job_type: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, project_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[bytes] = ..., states: _Optional[_Iterable[_Union[_resources_pb2.JobState, str]]] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    parent_job_id: str
+    def __init__(self, project_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[bytes] = ..., states: _Optional[_Iterable[_Union[_resources_pb2.JobState, str]]] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., parent_job_id: _Optional[str] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token")
@@ -216,18 +218,20 @@ class Changes(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("revision", "change_time", "change_count", "granule", "job")
+    __slots__ = ("revision", "change_time", "change_count", "granule", "job", "sub_job")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
     CHANGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     GRANULE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
+    SUB_JOB_FIELD_NUMBER: _ClassVar[int]
     revision: int
     change_time: _timestamp_pb2.Timestamp
     change_count: int
     granule: GranuleChange
     job: _resources_pb2.Job
-    def __init__(self, revision: _Optional[int] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_count: _Optional[int] = ..., granule: _Optional[_Union[GranuleChange, _Mapping]] = ..., job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ...) -> None: ...
+    sub_job: _resources_pb2.Job
+    def __init__(self, revision: _Optional[int] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., change_count: _Optional[int] = ..., granule: _Optional[_Union[GranuleChange, _Mapping]] = ..., job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., sub_job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class GranuleChange(_message.Message):
     __slots__ = ("granule", "previous_state")

@@ -91,11 +91,11 @@ class JobStatusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Returns the jobs of a project, newest first in the order they were first
-        reported. A job is never on two pages, however long the paging takes.
+        """Returns the jobs of a project that are no parts of others, or the parts of
+        one job, newest first in the order they were first reported. A job is never on two pages, however long the paging takes.
 
         Errors: INVALID_ARGUMENT (`INVALID_PARAMETER_VALUE`,
-        `PAGE_TOKEN_INVALID`).
+        `PAGE_TOKEN_INVALID`), NOT_FOUND (`JOB_NOT_FOUND`: no such parent).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,7 +5,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -37,7 +37,7 @@ GRANULE_STATE_SUCCEEDED: GranuleState
 GRANULE_STATE_FAILED: GranuleState
 
 class Job(_message.Message):
-    __slots__ = ("project_id", "job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error", "create_time", "begin_time", "end_time", "update_time", "totals", "granules_complete", "labels", "revision")
+    __slots__ = ("project_id", "job_id", "parent_job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error", "create_time", "begin_time", "end_time", "update_time", "totals", "granules_complete", "sub_jobs", "labels", "revision")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Job(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -61,10 +62,12 @@ class Job(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     GRANULES_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SUB_JOBS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     project_id: str
     job_id: str
+    parent_job_id: str
     system: str
     job_type: str
     state: JobState
@@ -79,9 +82,10 @@ class Job(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     totals: GranuleTotals
     granules_complete: bool
+    sub_jobs: _containers.RepeatedCompositeFieldContainer[Job]
     labels: _containers.ScalarMap[str, str]
     revision: int
-    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ...) -> None: ...
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., parent_job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., sub_jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Granule(_message.Message):
     __slots__ = ("collection_id", "granule_id", "state", "native_state", "attempt", "error", "message", "request_time", "end_time", "update_time", "revision")

@@ -1,9 +1,9 @@
-"""What a report makes of a job's own fields, and the state its granules give it: the roll-up. Pure."""
+"""What a report makes of a job's own fields, and the state its parts give it: the roll-up. Pure."""
 
 from __future__ import annotations
 
 from jobstatus_grpc.merge.steps import NEVER_REPORTED, RANK, Outcome, Step, latest, merge_error, step_of
-from jobstatus_grpc.model import Job, JobReport, JobState, Report, Totals
+from jobstatus_grpc.model import Job, JobReport, JobState, SubJobs, Totals
 
 
 def merge_job(current: Job, report: JobReport, authoritative: bool) -> tuple[Outcome, Job]:
@@ -66,11 +66,8 @@ def _empty(job: Job, fields: frozenset[str]) -> Job:
     )
 
 
-def new_job(report: Report, now: int) -> Job:
+def new_job(report: JobReport, now: int) -> Job:
     """Return the job before its first report: PENDING, with nothing known."""
-    told = report.job
-    if told is None:
-        raise AssertionError("granules alone do not make a job")
     return _restart_job(
         Job(
             *report.key,
@@ -93,8 +90,9 @@ def new_job(report: Report, now: int) -> Job:
             state_reported=False,
             begin_time_reported=False,
             end_time_reported=False,
+            parent_job_id=report.parent_job_id,
         ),
-        told.attempt or 1,
+        report.attempt or 1,
     )
 
 
@@ -117,11 +115,11 @@ def _restart_job(job: Job, attempt: int) -> Job:
 
 
 def derive(job: Job, now: int, moved: bool) -> Job:
-    """Return `job` with the state its granules give it, and the times that follow from it.
+    """Return `job` with the state its granules and sub-jobs give it, and the times that follow from it.
 
-    `moved` tells whether a granule has moved now: a job that has ended, and still has, then ended now.
+    `moved` tells whether one of them has moved now: a job that has ended, and still has, then ended now.
     """
-    state = _roll_up_state(job.totals, job.granules_complete)
+    state = _roll_up_state(job.totals, job.sub_jobs, job.granules_complete)
     begin, end = job.begin_time, job.end_time
     if not job.begin_time_reported:
         begin = None if state is JobState.PENDING else latest(begin, now)
@@ -130,17 +128,18 @@ def derive(job: Job, now: int, moved: bool) -> Job:
     return job._replace(state=state, begin_time=begin, end_time=end)
 
 
-def _roll_up_state(totals: Totals, complete: bool) -> JobState:
-    count = sum(totals)
+def _roll_up_state(totals: Totals, sub_jobs: SubJobs, complete: bool) -> JobState:
+    count = sum(totals) + sub_jobs.direct
     if count == 0 and complete:
         return JobState.SUCCEEDED
-    if count == totals.pending:
+    if count == totals.pending + sub_jobs.pending:
         return JobState.PENDING
-    if not complete or totals.pending or totals.staged or totals.unspecified:
+    ended = totals.succeeded + totals.failed + sub_jobs.succeeded + sub_jobs.failed
+    if not complete or ended < count:
         return JobState.RUNNING
-    return JobState.FAILED if totals.failed else JobState.SUCCEEDED
+    return JobState.FAILED if totals.failed or sub_jobs.failed else JobState.SUCCEEDED
 
 
 def own_fields(job: Job) -> Job:
-    """Return `job` less what changes with every granule."""
-    return job._replace(totals=Totals(), revision=0, update_time=0)
+    """Return `job` less what changes with every granule and sub-job."""
+    return job._replace(totals=Totals(), sub_jobs=SubJobs(), revision=0, update_time=0)

@@ -1,0 +1,124 @@
+"""What reports have made of a tree, on its way into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection
+
+from jobstatus_grpc.merge import Merged, MergedGroup, Refusal
+from jobstatus_grpc.model import Job, JobKey, Position
+from jobstatus_grpc.store import rows, trees
+from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
+
+if TYPE_CHECKING:
+    from jobstatus_grpc.store.sql import SqlJobStore
+
+# `last_report_time` moves at most this often, in microseconds, so a report that changes nothing mostly reads.
+_REPORT_TIME_STEP: Final = 1_000_000
+_NOWHERE: Final = Position(0, 0)
+
+
+class JobTaken(Exception):
+    """Somebody else has just reported a job that was not there."""
+
+
+class TreeGrowth:
+    """What one transaction adds to a tree.
+
+    Args:
+        store: where it goes.
+        connection: in a transaction that holds the root's lock.
+        root: the root; `None` if the tree begins here.
+        jobs: the jobs as they stand, by key.
+        commit_id: of the transaction.
+        now: the time of the changes.
+
+    Attributes:
+        job_pks: the rows of the jobs, the new ones among them once they are written.
+    """
+
+    def __init__(
+        self,
+        store: SqlJobStore,
+        connection: Connection,
+        root: StoredJob | None,
+        jobs: Mapping[JobKey, StoredJob],
+        commit_id: int,
+        now: int,
+    ) -> None:
+        self._store = store
+        self._connection = connection
+        self._root = root
+        self._jobs = jobs
+        self._commit_id = commit_id
+        self._now = now
+        self._written: Mapping[JobKey, rows.Row] = {}
+        self.job_pks = {key: stored.job_pk for key, stored in jobs.items()}
+
+    def write(self, group: MergedGroup) -> None:
+        """Insert the new jobs, and write all that has changed.
+
+        Raises:
+            JobTaken: a new job is not new any more; the transaction is to begin again.
+        """
+        if not group.jobs:
+            return
+        self._written = {
+            key: rows.job_row(job, self._commit_id, self._report_time(key)) for key, job in group.jobs.items()
+        }
+        self._insert({key: job for key, job in group.jobs.items() if key not in self._jobs})
+        self._store.write_report(
+            self._connection,
+            [(*row, self.job_pks[key]) for key, row in self._written.items()],
+            [rows.log_row(self.job_pks[key], change) for key, log in group.logs.items() for change in log],
+        )
+
+    def _insert(self, new: Mapping[JobKey, Job]) -> None:
+        """Insert jobs, level by level, since each needs the row of the job it is a part of."""
+        root_pk = None if self._root is None else self._root.job_pk
+        while new:
+            level = {}
+            for key, job in new.items():
+                above = trees.parent_key(job)
+                if above is None or above in self.job_pks:
+                    parent_pk = None if above is None else self.job_pks[above]
+                    level[key] = rows.new_job_values(job, self._written[key], root_pk, parent_pk)
+            inserted = self._store.insert_jobs(self._connection, list(level.values()))
+            if len(inserted) < len(level):
+                raise JobTaken
+            self.job_pks |= inserted
+            root_pk = root_pk or next(iter(inserted.values()))
+            new = {key: job for key, job in new.items() if key not in level}
+
+    def write_report_times(self, reported: Collection[JobKey]) -> None:
+        """Tell of jobs that were reported, and are not written, when that was."""
+        quiet = (self._jobs[key] for key in reported if key in self._jobs and key not in self._written)
+        overdue = [each.job_pk for each in quiet if self._now - each.last_report_time >= _REPORT_TIME_STEP]
+        if overdue:
+            self._store.write_report_time(self._connection, overdue, self._now)
+
+    def _report_time(self, key: JobKey) -> int:
+        known = self._jobs.get(key)
+        overdue = known is None or self._now - known.last_report_time >= _REPORT_TIME_STEP
+        return self._now if known is None or overdue else known.last_report_time
+
+    def outcome(self, merged: Merged | Refusal) -> ReportOutcome:
+        """Return what became of a report."""
+        if not isinstance(merged, Merged):
+            return merged
+        job = merged.job
+        known = self._jobs.get(job.key)
+        base = _NOWHERE if known is None else known.position
+        return ReportResult(
+            self.job_pks[job.key],
+            base if job.revision == base.revision else Position(job.revision, self._commit_id),
+            job.totals,
+            job.state,
+            job.key if self._root is None else self._root.job.key,
+            {key: self.job_pks[key] for key in merged.jobs},
+            merged.applied,
+            merged.unchanged,
+            merged.stale,
+        )

@@ -1,0 +1,96 @@
+"""The jobs of a tree: those a report needs to know, and those below a job as readers get them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from jobstatus_grpc.model import Job, JobKey, Report, WholeJob, job_bytes
+from jobstatus_grpc.store import rows, schema
+from jobstatus_grpc.store.base import StoredJob
+
+_JOB: Final = schema.job.c
+# The subqueries are answered before a lock is waited for. They can be: a job's root never changes, and no row
+# is ever another job's; a tree that is deleted meanwhile is not found.
+SELECT_ROOT: Final = f"""
+select {", ".join(column.name for column in rows.JOB_COLUMNS)}
+from job
+where delete_time is null and job_pk = coalesce(
+    (select coalesce(root_pk, job_pk) from job where project_id = :project_id and job_id = :job_id),
+    (select coalesce(root_pk, job_pk) from job where project_id = :project_id and job_id = :parent_job_id)
+)
+"""  # noqa: S608
+_SELECT_BELOW: Final = rows.SELECT_JOB.where(_JOB.delete_time.is_(None)).order_by(_JOB.job_pk)
+
+
+def claims(report: Report) -> Sequence[JobKey]:
+    """Return whose tree a report is of: its job's, or that of the parent it tells if its job is not there."""
+    told = report.job
+    if told is None or told.parent_job_id is None:
+        return (report.key,)
+    return (report.key, JobKey(report.key.project_id, told.parent_job_id))
+
+
+def is_of(root: StoredJob | None, report: Report, jobs: Mapping[JobKey, StoredJob]) -> bool:
+    """Return whether a report is of this root's tree."""
+    known = next((jobs[key] for key in claims(report) if key in jobs), None)
+    return root is not None and known is not None and known.root_pk == root.job_pk
+
+
+def parent_key(job: Job) -> JobKey | None:
+    """Return the job that a job is a part of."""
+    return None if job.parent_job_id is None else JobKey(job.project_id, job.parent_job_id)
+
+
+def read_path(
+    find: Callable[[Collection[JobKey]], Mapping[JobKey, StoredJob]],
+    reports: Sequence[Report],
+    root: StoredJob | None,
+) -> dict[JobKey, StoredJob]:
+    """Return the jobs that reports name and that exist, and all above them.
+
+    Reads nothing where only the root is named, else once for each level of the tree at most.
+
+    Args:
+        find: reads those of some jobs that exist.
+        reports: what is reported.
+        root: of the tree, as it is locked.
+    """
+    jobs = {} if root is None else {root.job.key: root}
+    wanted = {key for report in reports for key in _named(report)} - jobs.keys()
+    while wanted:
+        found = find(wanted)
+        jobs |= found
+        above = {parent_key(stored.job) for stored in found.values()}
+        wanted = {key for key in above if key is not None} - jobs.keys()
+    return jobs
+
+
+def _named(report: Report) -> Iterator[JobKey]:
+    yield from claims(report)
+    told = [report.job] if report.job else []
+    while told:
+        job = told.pop()
+        told += job.sub_jobs
+        yield job.key
+
+
+def read_sub_jobs(connection: Connection, stored: StoredJob) -> Sequence[WholeJob]:
+    """Return the parts of a job with all that is below them, each in the order it was first reported."""
+    if not stored.job.sub_jobs.direct:
+        return ()
+    below: dict[str, list[WholeJob]] = {}
+    # A sub-job is younger than what it is a part of: read backwards, it comes before it.
+    younger = _SELECT_BELOW.where(_JOB.root_pk == stored.root_pk, _JOB.job_pk > stored.job_pk)
+    for row in reversed(connection.execute(younger).all()):
+        job = rows.stored_job_from_row(row).job
+        parts = below.pop(job.job_id, [])
+        below.setdefault(job.parent_job_id or "", []).append(WholeJob(job, sub_jobs=parts[::-1]))
+    return below.get(stored.job.job_id, [])[::-1]
+
+
+def tree_bytes(jobs: Sequence[WholeJob]) -> int:
+    """Return an upper bound of the bytes that jobs and all below them take in a frame."""
+    return sum(job_bytes(each.job) + tree_bytes(each.sub_jobs) for each in jobs)
