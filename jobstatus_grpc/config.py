@@ -21,6 +21,7 @@ _BOOLEANS: Final = {
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _MAX_PORT: Final = 65_535
 _MAX_THREADS: Final = 256
+_MAX_WORKERS: Final = 256
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhd]?)")
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # What is younger may still be needed to end what has begun: a report whose commit is in doubt looks for its
@@ -38,13 +39,14 @@ class ServerConfig:
         database_url: `sqlite:///FILE` or `postgresql://…`. May hold a password, so it is not in the `repr`;
             show `shown_database_url`.
         demo: whether to run a demonstration job.
+        workers: how many processes serve, on the one port. Limits and threads are each process's own.
         drain_seconds: how long calls may go on after the server was told to stop, in seconds.
         drain_spread: over how long the streams are sent away then, in seconds; at most half of
             `drain_seconds`. Few streams go faster.
         max_stream_age: how long a stream lives at most, in seconds.
         max_connection_age: how long a connection takes new calls, in seconds. It is closed when its last
             stream has reached its own age, or a little later if that stream's client does not read.
-        max_watches: how many watches this process serves at once.
+        max_watches: how many watches a process serves at once.
         max_watches_per_project: how many of them may be of one project.
         write_timeout: how long a watch waits for a client that does not read, in seconds.
         read_threads: how many reads of the database go on at once.
@@ -52,7 +54,7 @@ class ServerConfig:
         poll_interval: how often the database is asked for news, in seconds.
         notify: whether processes tell each other of commits through PostgreSQL's NOTIFY. Without it
             they find them by asking.
-        max_waiting_reports: how many reports of one job may wait for their turn, in this process.
+        max_waiting_reports: how many reports of one job may wait for their turn, in a process.
         change_retention: for how long the changes of jobs are kept, in seconds; 0 is for ever. A watch that
             was left for longer goes on with a new snapshot. A week is longer than a long weekend.
         job_retention: for how long jobs are kept that have ended, from their last report on, in seconds; 0 is
@@ -64,6 +66,7 @@ class ServerConfig:
     listen: str = "127.0.0.1:50051"
     database_url: str = field(default="sqlite:///jobstatus.db", repr=False)
     demo: bool = False
+    workers: int = 1
     drain_seconds: float = 5.0
     drain_spread: float = 2.0
     max_stream_age: float = 1800.0
@@ -244,6 +247,7 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "listen": _listen,
     "database_url": _database_url,
     "demo": _boolean,
+    "workers": _count(_MAX_WORKERS),
     "drain_seconds": _seconds(zero=True),
     "drain_spread": _seconds(zero=True),
     "max_stream_age": _seconds(zero=False),

@@ -7,8 +7,12 @@ import os
 import sys
 import threading
 import time
+from typing import Final
 
 _log = logging.getLogger(__name__)
+
+# After the draining: for calls to be cancelled and threads to end, before a process leaves without them.
+CLEARING_SECONDS: Final = 3.5
 
 
 def leave_within(seconds: float, status: int) -> None:

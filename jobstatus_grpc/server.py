@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -24,7 +25,7 @@ from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
 from jobstatus_grpc.health import Health
-from jobstatus_grpc.leaving import leave_within
+from jobstatus_grpc.leaving import CLEARING_SECONDS, leave_within
 from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
@@ -50,9 +51,6 @@ _GC_THRESHOLDS: Final = (20_000, 20, 50)
 # A thread that encodes gives the event loop its turn this often, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 
-# After the draining: for calls to be cancelled and threads to end, before the process leaves without them.
-_CLEARING_SECONDS: Final = 4.0
-
 
 class Server:
     """One process that serves. Made and used on one event loop.
@@ -60,13 +58,18 @@ class Server:
     Args:
         config: what the operator has set.
         keepalive: when a silent client is taken for gone.
+        addresses: what to bind, each `HOST:PORT` in numbers, if the configuration's `listen` has been looked
+            up already.
 
     Attributes:
         address: `HOST:PORT` as bound, from `start` on.
     """
 
-    def __init__(self, config: ServerConfig, keepalive: Keepalive = KEEPALIVE) -> None:
+    def __init__(
+        self, config: ServerConfig, keepalive: Keepalive = KEEPALIVE, addresses: Sequence[str] = ()
+    ) -> None:
         self._config = config
+        self._addresses = addresses or (config.listen,)
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
         reading = config.read_threads + _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + 2
@@ -115,7 +118,8 @@ class Server:
         await self._health.start()
         host = self._config.listen.rpartition(":")[0]
         try:
-            port = self._grpc.add_insecure_port(self._config.listen)
+            for address in self._addresses:
+                port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise ListenFailed(self._config.listen) from error
         await self._grpc.start()
@@ -177,37 +181,55 @@ class Server:
                 await asyncio.sleep(_PREPARE_INTERVAL)
 
 
-def serve(config: ServerConfig) -> None:
+def _print(lines: Sequence[str]) -> None:
+    print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def serve(
+    config: ServerConfig,
+    say: Callable[[Sequence[str]], None] = _print,
+    worker: int | None = None,
+    addresses: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        config: what the operator has set.
+        say: called once, on the event loop, as soon as the port is open and signals are heeded, with the
+            lines for the operator.
+        worker: which of several processes on one port this is.
+        addresses: as `Server` takes them.
 
     Raises:
         ListenFailed: the address cannot be bound.
         SchemaMismatch: this program cannot work with the database's schema.
     """
-    configure_logging(config.log_level, config.log_format)
+    configure_logging(config.log_level, config.log_format, worker)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    uvloop.run(_serve(config))
+    uvloop.run(_serve(config, say, addresses))
 
 
-async def _serve(config: ServerConfig) -> None:
-    server = Server(config)
+async def _serve(
+    config: ServerConfig, say: Callable[[Sequence[str]], None], addresses: Sequence[str]
+) -> None:
+    server = Server(config, addresses=addresses)
     await server.start()
     # Thousands of streams are many objects that live long: looking through them at the usual pace took a
     # quarter of the time.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    print(f"listening on {server.address}", flush=True)  # noqa: T201
     running = asyncio.create_task(server.run())
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    say([f"listening on {server.address}", *(_lines_of_demo(server.address) if config.demo else ())])
     stop_demo = _start_demo(server.address) if config.demo else threading.Event()
     asked = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        leave_within(config.drain_seconds + _CLEARING_SECONDS, status=0 if stopping.is_set() else 1)
+        leave_within(config.drain_seconds + CLEARING_SECONDS, status=0 if stopping.is_set() else 1)
         stop_demo.set()
         asked.cancel()
         await server.drain()
@@ -216,10 +238,15 @@ async def _serve(config: ServerConfig) -> None:
             await running
 
 
-def _start_demo(address: str) -> threading.Event:
-    from jobstatus_grpc.demo import lines_to_try, run_demo
+def _lines_of_demo(address: str) -> list[str]:
+    from jobstatus_grpc.demo import lines_to_try
 
-    print("try:", *lines_to_try(address), sep="\n  ", flush=True)  # noqa: T201
+    return ["try:", *(f"  {line}" for line in lines_to_try(address))]
+
+
+def _start_demo(address: str) -> threading.Event:
+    from jobstatus_grpc.demo import run_demo
+
     stop = threading.Event()
     threading.Thread(target=run_demo, args=(address, stop), name="jobstatus-demo", daemon=True).start()
     return stop

@@ -16,7 +16,11 @@ _TALKATIVE: Final = ("sqlalchemy", "alembic", "grpc", "asyncio")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def configure_logging(level: str, format: str) -> None:  # noqa: A002 - It is the setting's name.
+def configure_logging(
+    level: str,
+    format: str,  # noqa: A002 - It is the setting's name.
+    worker: int | None = None,
+) -> None:
     """Send the logs of structlog and of the standard library to stderr.
 
     May be called again; the last call counts.
@@ -25,6 +29,7 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002 - It is th
         level: `debug`, `info`, `warning` or `error`; the libraries' own logs begin at `warning`.
         format: `json`: one JSON object a line. `console`: for people; a traceback takes further lines, all
             indented. `auto`: console on a terminal, else JSON.
+        worker: which of several processes this is: every line tells it.
     """
     people = format == "console" or (format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
@@ -32,6 +37,7 @@ def configure_logging(level: str, format: str) -> None:  # noqa: A002 - It is th
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if worker is None else [_told_by(worker)]),
         structlog.processors.format_exc_info,
     ]
     if people:
@@ -62,6 +68,14 @@ def _handler(shared: list[Processor], renderer: Processor) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     return handler
+
+
+def _told_by(worker: int) -> Processor:
+    def tell(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = worker
+        return event
+
+    return tell
 
 
 def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -10,8 +10,6 @@ from jobstatus_grpc.streams import AGE_JITTER
 # Larger requests than a report may be come this far, so that they are answered in words, not by a reset.
 _MAX_RECEIVED_BYTES: Final = 8 * 1024 * 1024
 _FIXED: Final = (
-    # A taken port is an error, not half of the connections.
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # A burst of streams beyond these is cancelled before any handler sees it.
@@ -47,6 +45,8 @@ def server_options(config: ServerConfig, keepalive: Keepalive) -> list[tuple[str
     grace = config.max_stream_age * (1 + AGE_JITTER) + config.write_timeout
     return [
         *_FIXED,
+        # A taken port is an error, not half of the connections; whose workers share one has it to themselves.
+        ("grpc.so_reuseport", int(config.workers > 1)),
         # `keepalive_timeout_ms` does nothing.
         ("grpc.keepalive_time_ms", _milliseconds(keepalive.interval)),
         ("grpc.http2.ping_timeout_ms", _milliseconds(keepalive.timeout)),

@@ -33,6 +33,7 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "JOBSTATUS_LISTEN": "0.0.0.0:1",
         "JOBSTATUS_DATABASE_URL": "postgresql://u:p@h:5432/d",
         "JOBSTATUS_DEMO": "Yes",
+        "JOBSTATUS_WORKERS": "2",
         "JOBSTATUS_DRAIN_SECONDS": "0",
         "JOBSTATUS_DRAIN_SPREAD": "0",
         "JOBSTATUS_MAX_STREAM_AGE": "0.5",
@@ -54,6 +55,7 @@ def test_every_setting_is_read_from_the_environment() -> None:
         listen="0.0.0.0:1",
         database_url="postgresql://u:p@h:5432/d",
         demo=True,
+        workers=2,
         drain_seconds=0.0,
         drain_spread=0.0,
         max_stream_age=0.5,
@@ -163,7 +165,8 @@ def test_a_bad_time_to_keep_things_is_a_fault(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "257", "٣"])
 def test_a_bad_count_is_a_fault(text: str) -> None:
-    assert list(faults({}, read_threads=text, write_threads=text)) == ["read_threads", "write_threads"]
+    names = ["workers", "read_threads", "write_threads"]
+    assert list(faults({}, **dict.fromkeys(names, text))) == names
 
 
 @pytest.mark.parametrize(

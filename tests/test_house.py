@@ -53,6 +53,9 @@ _RULES: Final[Mapping[str, Rule]] = {
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
     "leaving": Rule(),
+    "port": Rule(("errors",)),
+    "supervisor": Rule(("config", "errors", "leaving", "port", "telemetry")),
+    "worker": Rule(("config", "errors", "leaving", "server")),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client_errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "client": Rule(("client_errors", "errors"), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
@@ -70,7 +73,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "cli": Rule(
         (
             *("cli", "client", "config", "convert", "errors", "formats", "model", "retention", "server"),
-            *("store", "verify"),
+            *("store", "supervisor", "verify"),
         ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
     ),
@@ -94,8 +97,8 @@ _INTERFACES: Final = (
         "feeds",
     ),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
-    *("store", "store.base", "tokens", "verify", "verify.checker", "verify.minutes", "verify.probe"),
-    *("verify.record", "verify.stream", "watch"),
+    *("port", "store", "store.base", "supervisor", "tokens", "verify", "verify.checker", "verify.minutes"),
+    *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 
 
@@ -299,6 +302,25 @@ def test_a_command_that_only_talks_loads_neither_grpc_nor_a_database(arguments: 
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment()
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def loaded_with(name: str) -> set[str]:
+    """Return what of others is loaded with a module of ours, through whichever of ours."""
+    known = {module.name: module for module in _MODULES}
+    ours, others = [name], set()
+    for one in ours:
+        for _, full in imports(known[one].tree):
+            inner = full.removeprefix(f"{_PACKAGE}.")
+            if inner != full and inner not in ours:
+                ours.append(inner)
+            elif inner == full:
+                others.add(full.split(".")[0])
+    return others - sys.stdlib_module_names
+
+
+def test_the_supervisor_of_several_processes_is_never_one_that_loads_grpc() -> None:
+    assert loaded_with("supervisor") == {"structlog"}
+    assert {"grpc", "sqlalchemy", "uvloop"} <= loaded_with("worker")
 
 
 def test_nothing_has_grown_too_large() -> None:

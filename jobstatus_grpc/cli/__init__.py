@@ -82,6 +82,7 @@ def serve(
     demo: Annotated[
         bool | None, typer.Option("--demo/--no-demo", help="Keep a demonstration job going, named demo.")
     ] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N", help="How many processes serve.")] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")
     ] = None,
@@ -91,17 +92,24 @@ def serve(
 
     def task() -> int:
         from jobstatus_grpc.config import ServerConfig
-        from jobstatus_grpc.server import serve as run_server
 
         config = ServerConfig.from_environment(
             os.environ,
             listen=listen,
             database_url=database_url,
             demo=demo,
+            workers=workers,
             log_level=log_level,
             log_format=log_format,
         )
-        run_server(config)
+        if config.workers > 1:
+            from jobstatus_grpc.supervisor import supervise
+
+            supervise(config)
+        else:
+            from jobstatus_grpc.server import serve as run_server
+
+            run_server(config)
         return 0
 
     return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,13 @@ def cpu_seconds(pid: int) -> float:
     # The process's clock by its number, as clock_getcpuclockid(3) makes it: the same account as in
     # /proc/PID/stat, in nanoseconds and not in hundredths of a second.
     return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+
+
+def busy_seconds() -> float:
+    """Return for how long the machine's processors have been at work, all together, whoever had them."""
+    counts = Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, counts)
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:
