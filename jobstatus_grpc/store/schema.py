@@ -82,7 +82,14 @@ job: Final = Table(
     UniqueConstraint("project_id", "job_id"),
     sqlite_autoincrement=True,  # A job_pk is never given twice.
 )
-Index("job_project_id_job_pk_idx", job.c.project_id, job.c.job_pk)
+# What lists are read from: no job in it but those that a list may hold.
+Index(
+    "job_roots_idx",
+    job.c.project_id,
+    job.c.job_pk,
+    postgresql_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_(None),
+    sqlite_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_(None),
+)
 Index(
     "job_deleted_idx",
     job.c.job_pk,

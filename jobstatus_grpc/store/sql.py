@@ -116,6 +116,11 @@ class SqlJobStore(JobStore):
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         """Return the condition that a job has this label."""
 
+    def _newest(self, chosen: Select[Any], project_id: str, first: int, end: int) -> Select[Any]:
+        """Restrict a selection to a project's jobs from `first` to before `end`, the newest first."""
+        jobs = chosen.where(_JOB.project_id == project_id, _JOB.job_pk >= first, _JOB.job_pk < end)
+        return jobs.order_by(_JOB.job_pk.desc())
+
     def ping(self) -> None:
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
@@ -192,7 +197,9 @@ class SqlJobStore(JobStore):
 
     def list_jobs(self, query: JobQuery, deadline: float | None = None) -> JobList:
         labelled = [self._has_label(key, value) for key, value in query.labels.items()]
-        return self._reading(lambda connection: lists.read_list(connection, query, labelled), deadline)
+        return self._reading(
+            lambda connection: lists.read_list(connection, query, labelled, self._newest), deadline
+        )
 
     def read_changes(
         self, job_pk: int, position: Position, limit: int, deadline: float | None = None

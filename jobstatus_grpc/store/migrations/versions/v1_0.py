@@ -106,7 +106,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("delete_time IS NOT NULL"),
         sqlite_where=sa.text("delete_time IS NOT NULL"),
     )
-    op.create_index("job_project_id_job_pk_idx", "job", ["project_id", "job_pk"], unique=False)
+    op.create_index(
+        "job_roots_idx",
+        "job",
+        ["project_id", "job_pk"],
+        unique=False,
+        postgresql_where=sa.text("job_id IS NOT NULL AND parent_pk IS NULL"),
+        sqlite_where=sa.text("job_id IS NOT NULL AND parent_pk IS NULL"),
+    )
     op.create_table(
         "store",
         sa.Column("store_id", sa.LargeBinary(), nullable=False),
