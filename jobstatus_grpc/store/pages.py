@@ -20,7 +20,6 @@ _SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRAN
     _GRANULE.collection_id, _GRANULE.granule_id
 )
 
-# A page is read in steps, so that many large rows are not all fetched to be thrown away.
 _STEP_ROWS: Final = 1000
 _SNAPSHOT_ROWS: Final = 300
 # What a page or frame holds besides its items: tokens, totals, lengths.
@@ -29,17 +28,14 @@ ENVELOPE_BYTES: Final = 4096
 
 def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) -> JobPage:
     """Return the job with the granules that are asked for, as many as fit."""
+
+    def read_step(last: Granule | None, limit: int) -> list[Granule]:
+        after = query.after if last is None else last.key
+        return _read_step(connection, stored.job_pk, query, after, limit)
+
     sub_jobs = read_sub_jobs(connection, stored)
     budget = MAX_FRAME_BYTES - job_bytes(stored.job) - tree_bytes(sub_jobs) - ENVELOPE_BYTES
-    granules: list[Granule] = []
-    after = query.after
-    # One granule more than the page holds tells whether others follow.
-    while (missing := query.limit + 1 - len(granules)) > 0:
-        found = _read_step(connection, stored.job_pk, query, after, min(missing, _STEP_ROWS))
-        granules += found
-        if len(found) < min(missing, _STEP_ROWS) or sum(map(granule_bytes, granules)) > budget:
-            break
-        after = found[-1].key
+    granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
     count = min(query.limit, fitting(granules, granule_bytes, budget))
     return JobPage(stored, granules[:count], len(granules) > count, sub_jobs)
 
@@ -62,6 +58,30 @@ def _read_step(
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
     return [rows.granule_from_row(row) for row in connection.execute(wanted)]
+
+
+def read_steps(
+    read: Callable[[T | None, int], list[T]], size: Callable[[T], int], budget: int, limit: int, step: int
+) -> list[T]:
+    """Return the first items, one more than `limit` if there are so many, or more than `budget` bytes.
+
+    Read in steps, so that many large rows are not all fetched to be thrown away.
+
+    Args:
+        read: returns as many of the items after one as it is told, or all that are left.
+        size: tells an item's bytes.
+        budget: how many bytes are wanted.
+        limit: how many items are wanted. One more tells whether others follow.
+        step: how many are read at once.
+    """
+    items: list[T] = []
+    while (wanted := min(limit + 1 - len(items), step)) > 0 and budget >= 0:
+        found = read(items[-1] if items else None, wanted)
+        items += found
+        if len(found) < wanted:
+            break
+        budget -= sum(map(size, found))
+    return items
 
 
 def fitting(items: Sequence[T], size: Callable[[T], int], budget: int) -> int:

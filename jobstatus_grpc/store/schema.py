@@ -85,23 +85,24 @@ job: Final = Table(
     UniqueConstraint("project_id", "job_id"),
     sqlite_autoincrement=True,  # A job_pk is never given twice.
 )
-# Where a project's roots are listed, a job's sub-jobs, and a tree's jobs. No report moves a row in or out.
+# Where a project's roots are listed, a job's sub-jobs, and a tree's jobs: no job is in them but those that
+# such a list may hold.
 Index(
-    "job_project_id_job_pk_idx",
+    "job_roots_idx",
     job.c.project_id,
     job.c.job_pk,
-    postgresql_where=job.c.parent_pk.is_(None),
-    sqlite_where=job.c.parent_pk.is_(None),
+    postgresql_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_(None),
+    sqlite_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_(None),
 )
 Index(
-    "job_parent_pk_job_pk_idx",
+    "job_parts_idx",
     job.c.parent_pk,
     job.c.job_pk,
-    postgresql_where=job.c.parent_pk.is_not(None),
-    sqlite_where=job.c.parent_pk.is_not(None),
+    postgresql_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_not(None),
+    sqlite_where=job.c.job_id.is_not(None) & job.c.parent_pk.is_not(None),
 )
 Index(
-    "job_root_pk_job_pk_idx",
+    "job_trees_idx",
     job.c.root_pk,
     job.c.job_pk,
     postgresql_where=job.c.root_pk.is_not(None),

@@ -152,6 +152,13 @@ class SqlJobStore(JobStore):
     def _has_label(self, key: str, value: str) -> ColumnElement[bool]:
         """Return the condition that a job has this label."""
 
+    def _newest(
+        self, chosen: Select[Any], column: ColumnElement[Any], value: str | int, first: int, end: int
+    ) -> Select[Any]:
+        """Restrict a selection to jobs whose column has a value, from `first` to before `end`, newest first."""
+        jobs = chosen.where(column == value, _JOB.job_pk >= first, _JOB.job_pk < end)
+        return jobs.order_by(_JOB.job_pk.desc())
+
     def ping(self) -> None:
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
@@ -257,7 +264,7 @@ class SqlJobStore(JobStore):
             parent_pk = None
             if query.parent_job_id:
                 parent_pk = _find_job(connection, JobKey(query.project_id, query.parent_job_id)).job_pk
-            return lists.read_list(connection, query, parent_pk, labelled)
+            return lists.read_list(connection, query, parent_pk, labelled, self._newest)
 
         return self._reading(run, deadline)
 

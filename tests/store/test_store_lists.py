@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
+from filled import fill_jobs, name_of
 from reports import FAILED, STAGED, SUCCEEDED, granule, job
-from stored import walk_jobs
+from stored import run, walk_jobs
 
 from jobstatus_grpc.model import MAX_FRAME_BYTES, JobKey, JobState, Totals, job_bytes
 from jobstatus_grpc.store.base import JobQuery, JobStore
@@ -97,6 +99,29 @@ def test_a_list_is_cut_at_a_megabyte(store: JobStore) -> None:
     pages = list(walk_jobs(store, JobQuery("p", 100)))
     assert [len(page) for page in pages] == [2, 2, 2, 1]
     assert max(sum(map(job_bytes, page)) for page in pages) <= MAX_FRAME_BYTES
+
+
+@pytest.mark.parametrize("limit", [124, 125, 300, 500, 1000])
+def test_a_long_page_is_whole(store: JobStore, database_url: str, limit: int) -> None:
+    fill_jobs(database_url, "p", 500)
+    report(store, "last")
+    expected = ["last", *(name_of(number, "job") for number in range(500, 0, -1))]
+    assert names(store, JobQuery("p", limit)) == expected
+    assert names(store, JobQuery("p", limit, states=[JobState.PENDING])) == expected
+    assert len(store.list_jobs(JobQuery("p", limit)).jobs) == min(limit, 501)
+
+
+def test_jobs_that_do_not_fit_are_not_all_fetched(store: JobStore, database_url: str) -> None:
+    fill_jobs(database_url, "p", 500)
+    run(database_url, f"update job set description = '{'x' * 100_000}'")
+    tracemalloc.start()
+    try:
+        page = store.list_jobs(JobQuery("p", 1000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(page.jobs) == 10
+    assert peak < 25_000_000
 
 
 @pytest.mark.parametrize("state", list(JobState))

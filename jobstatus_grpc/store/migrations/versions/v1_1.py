@@ -15,15 +15,15 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("parent_job_id", _KEY, nullable=True))
     op.add_column("job", sa.Column("sub_jobs", sa.Text(), nullable=True))
     op.drop_index("job_project_id_job_pk_idx", "job")
-    for columns, condition in (
-        (("project_id", "job_pk"), "parent_pk IS NULL"),
-        (("parent_pk", "job_pk"), "parent_pk IS NOT NULL"),
-        (("root_pk", "job_pk"), "root_pk IS NOT NULL"),
+    for name, column, condition in (
+        ("job_roots_idx", "project_id", "job_id IS NOT NULL AND parent_pk IS NULL"),
+        ("job_parts_idx", "parent_pk", "job_id IS NOT NULL AND parent_pk IS NOT NULL"),
+        ("job_trees_idx", "root_pk", "root_pk IS NOT NULL"),
     ):
         op.create_index(
-            f"job_{'_'.join(columns)}_idx",
+            name,
             "job",
-            columns,
+            [column, "job_pk"],
             unique=False,
             postgresql_where=sa.text(condition),
             sqlite_where=sa.text(condition),
