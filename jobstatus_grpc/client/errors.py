@@ -1,4 +1,9 @@
-"""What a call of the client can fail with."""
+"""What a call of the client can fail with.
+
+JobStatusRpcError      the service, or the way to it, answered with an error
+  ClientClosed         the client was closed meanwhile
+BrokenPromise          a watch proved that its server does not keep what it promises
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,12 @@ from jobstatus_grpc.errors import Violation
 
 # What a broken connection is called when it is not called UNAVAILABLE.
 _TRANSPORT_WORDS: Final = ("rst_stream", "stream removed", "goaway", "connection reset", "socket closed")
+
+_PROMISES: Final = {
+    "W1": "the promise that changes come in order (W1)",
+    "W2": "the promise that no change comes twice (W2)",
+    "W3": "the promise that no change is missing (W3)",
+}
 
 
 class JobStatusRpcError(Exception):
@@ -90,6 +101,31 @@ class JobStatusRpcError(Exception):
         if self.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and not self.reason:
             return any(word in self.message.lower() for word in _TRANSPORT_WORDS)
         return False
+
+
+class ClientClosed(JobStatusRpcError):
+    """The client was closed before or during the call."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.CANCELLED, "the client is closed")
+
+    @property
+    def retryable(self) -> bool:
+        return False
+
+
+class BrokenPromise(Exception):
+    """The frames of a watch contradict each other: the server does not keep what it promises.
+
+    Attributes:
+        promise: which one, as `jobstatus verify` counts them: `W1`, `W2`, `W3`.
+        revision: up to where everything had come.
+    """
+
+    def __init__(self, promise: str, revision: int, words: str) -> None:
+        super().__init__(f"{_PROMISES[promise]} is broken after revision {revision}: {words}")
+        self.promise = promise
+        self.revision = revision
 
 
 def reason_of(error: BaseException) -> str:
