@@ -4,120 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from faces import FACES, MakeClient
+from scripted import UNAVAILABLE, Frame, ScriptedServer, failure
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError, reason_of
 from jobstatus_grpc.client.servers import Servers, Turns
 
-Frame = pb.WatchJobResponse
-Step = Frame | grpc.Status | float | None
-"""A frame to send, an error to end with, a silence of so many seconds, or (None) one without end."""
-
-
-def failure(
-    code: grpc.StatusCode,
-    reason: str = "",
-    message: str = "scripted",
-    *,
-    retry_delay: float | None = None,
-    violations: tuple[tuple[str, str], ...] = (),
-) -> grpc.Status:
-    details: list[Any] = []
-    if reason:
-        details.append(
-            error_details_pb2.ErrorInfo(reason=reason, domain="jobstatus", metadata={"job_id": "j"})
-        )
-        details.append(error_details_pb2.RequestInfo(request_id="r-1"))
-    if retry_delay is not None:
-        delay = duration_pb2.Duration(nanos=int(retry_delay * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    if violations:
-        faults = [
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason="INVALID")
-            for field, text in violations
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=faults))
-    status = status_pb2.Status(code=code.value[0], message=message)
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return rpc_status.to_status(status)
-
-
-UNAVAILABLE = failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-
-
-class ScriptedServer(pb.JobStatusServiceServicer):
-    """Answers the n-th call with the n-th script."""
-
-    def __init__(self, address: str = "127.0.0.1:0", streams: Sequence[list[Step]] = ()) -> None:
-        self.streams = list(streams)
-        self.answers: list[pb.GetJobStatusResponse | grpc.Status] = []
-        self.asked: list[Any] = []
-        self.gone = threading.Event()
-        self.server = grpc.server(ThreadPoolExecutor(8))
-        pb.add_JobStatusServiceServicer_to_server(self, self.server)
-        self.target = f"127.0.0.1:{self.server.add_insecure_port(address)}"
-        self.server.start()
-
-    def WatchJob(  # noqa: N802
-        self, request: pb.WatchJobRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.WatchJobResponse]:
-        self.asked.append(request)
-        left, played = threading.Event(), threading.Event()
-
-        def end() -> None:
-            left.set()
-            # A client that leaves during a `yield` is never seen by what follows it.
-            if not played.is_set():
-                self.gone.set()
-
-        context.add_callback(end)
-        for step in self.streams.pop(0):
-            if isinstance(step, Frame):
-                yield step
-            elif isinstance(step, grpc.Status):
-                played.set()
-                context.abort_with_status(step)
-            else:
-                left.wait(step)
-        played.set()
-
-    def GetJobStatus(  # noqa: N802
-        self, request: pb.GetJobStatusRequest, context: grpc.ServicerContext
-    ) -> pb.GetJobStatusResponse:
-        self.asked.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, grpc.Status):
-            context.abort_with_status(answer)
-        return answer
-
-    @property
-    def tokens(self) -> list[bytes]:
-        return [request.resume_token for request in self.asked]
-
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    scripted = ScriptedServer()
-    yield scripted
-    scripted.server.stop(0).wait(10)
+    with ScriptedServer() as scripted:
+        yield scripted
+
+
+@pytest.fixture(params=FACES)
+def make_client(request: pytest.FixtureRequest) -> MakeClient:
+    return FACES[request.param]
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[JobStatusClient]:
-    with JobStatusClient(server.target, "p", connect_timeout=5) as made:
+def client(server: ScriptedServer, make_client: MakeClient) -> Iterator[JobStatusClient]:
+    with make_client(server.target, "p", connect_timeout=5) as made:
         yield made
 
 

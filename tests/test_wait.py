@@ -14,8 +14,8 @@ from google.protobuf import duration_pb2
 from processes import ServerProcess
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.client import queries as client_queries
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
+from jobstatus_grpc.client import queries as client_queries
 
 PENDING, STAGED = pb.GRANULE_STATE_PENDING, pb.GRANULE_STATE_STAGED
 SUCCEEDED, FAILED = pb.GRANULE_STATE_SUCCEEDED, pb.GRANULE_STATE_FAILED

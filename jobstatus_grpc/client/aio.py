@@ -25,16 +25,16 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.client import queries, reports, watching
 from jobstatus_grpc.client.channels import Channels, metadata_of, open_aio_channel
 from jobstatus_grpc.client.core import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Core
-from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError
+from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError, ServerSilent, connection_given_up
 from jobstatus_grpc.client.queries import ListOptions, PageOptions, Until
 from jobstatus_grpc.client.reports import Report, ReportResponse
-from jobstatus_grpc.client.silence import silent_failure
 from jobstatus_grpc.client.steps import (
     Answer,
     Call,
     Course,
     Credentials,
     Give,
+    Leave,
     Open,
     Pause,
     Read,
@@ -231,12 +231,12 @@ class AsyncJobStatusClient:
             if self._closed.is_set():
                 raise ClientClosed from error
             raise JobStatusRpcError.of(error) from error
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, grpc.aio.UsageError) as error:
             # A closed channel cancels its calls, and that looks as if somebody had cancelled this task.
             task = asyncio.current_task()
-            if self._closed.is_set() and task is not None and not task.cancelling():
-                raise ClientClosed from error
-            raise
+            if task is None or task.cancelling():
+                raise
+            raise (ClientClosed() if self._closed.is_set() else connection_given_up()) from error
 
     async def _result_of(self, step: Step) -> Any:
         match step:
@@ -251,6 +251,10 @@ class AsyncJobStatusClient:
             case Credentials():
                 found = self._credentials() if self._credentials is not None else ""
                 return await found if inspect.isawaitable(found) else found
+            case Leave(server):
+                channel = self._channels.drop(server)
+                if channel is not None:
+                    await channel.close()
             case Pause(seconds):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), seconds)
@@ -265,5 +269,5 @@ async def _read(stream: Any, within: float) -> Any:
         async with asyncio.timeout(within):
             frame = await stream.read()
     except TimeoutError:
-        raise silent_failure(within) from None
+        raise ServerSilent(within) from None
     return None if frame is grpc.aio.EOF else frame

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
+from google.protobuf.message import Message
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import queries, reports, watching
 from jobstatus_grpc.client.channels import Channels, metadata_of, open_channel
 from jobstatus_grpc.client.core import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Core
-from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError
+from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError, connection_given_up
 from jobstatus_grpc.client.queries import ListOptions, PageOptions, Until
 from jobstatus_grpc.client.reports import Report, ReportResponse
 from jobstatus_grpc.client.silence import Guard, GuardedStream
@@ -25,6 +26,7 @@ from jobstatus_grpc.client.steps import (
     Course,
     Credentials,
     Give,
+    Leave,
     Open,
     Pause,
     Read,
@@ -113,9 +115,8 @@ class JobStatusClient:
     def get(self, job_id: str, **options: Unpack[PageOptions]) -> pb.GetJobStatusResponse:
         """Return a job, and one page of its granules: those that the options ask for.
 
-        >>> client.report_job(pb.Job(job_id="copy"), [pb.Granule(granule_id="a"), pb.Granule(granule_id="b")])
-        ... # doctest: +ELLIPSIS
-        revision: 3...
+        >>> reports = [pb.Granule(granule_id=name) for name in "ab"]
+        >>> _ = client.report_job(pb.Job(job_id="copy"), reports)
         >>> page = client.get("copy", page_size=1)
         >>> page.job.totals.pending_count, page.granules[0].granule_id, page.next_page_token != b""
         (2, 'a', True)
@@ -340,30 +341,38 @@ class JobStatusClient:
             raise ClientClosed
         try:
             return self._result_of(step)
-        except (grpc.RpcError, ValueError) as error:  # ValueError is what gRPC raises for a closed channel.
+        except grpc.RpcError as error:
             if self._closed.is_set():
                 raise ClientClosed from error
-            if isinstance(error, ValueError):
-                raise
             raise JobStatusRpcError.of(error) from error
 
     def _result_of(self, step: Step) -> Any:
-        channels = self._here.channels
         match step:
             case Read(stream, within):
                 return stream.read(within)
             case Call(server, method, request, seconds, credentials):
-                call = channels.method(server, method)
-                return call(request, timeout=seconds, metadata=metadata_of(credentials))
+                return self._invoke(server, method, request, credentials, timeout=seconds)
             case Open(server, request, credentials):
-                call = channels.method(server, "WatchJob")(request, metadata=metadata_of(credentials))
+                call = self._invoke(server, "WatchJob", request, credentials)
                 return GuardedStream(call, self._here.guard)
+            case Leave(server):
+                channel = self._here.channels.drop(server)
+                return None if channel is None else channel.close()
             case Credentials():
                 return self._credentials() if self._credentials is not None else ""
             case Pause(seconds):
                 return self._closed.wait(seconds)
             case Take(source):
                 return next(source, None)
+
+    def _invoke(self, server: str, method: str, request: Message, credentials: str, **options: float) -> Any:
+        call = self._here.channels.method(server, method)
+        try:
+            return call(request, metadata=metadata_of(credentials), **options)
+        except ValueError as error:  # What gRPC raises for a channel that is closed.
+            if self._closed.is_set():
+                raise ClientClosed from error
+            raise connection_given_up() from error
 
 
 class _Held:

@@ -21,6 +21,8 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A channel that is opened anew is a new connection, not the one that another channel has already.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 _REPORTS: Final = ("ReportJob", "ReportGranules", "DeleteJob")
 
@@ -65,6 +67,12 @@ class Channels(Generic[_Channel]):
                 stubs = pb.JobStatusServiceStub(channel), pb.JobReportServiceStub(channel)
                 self._held[server] = (channel, *stubs)
             return self._held[server]
+
+    def drop(self, server: str) -> _Channel | None:
+        """Return the channel to a server, to be closed; the next call opens another one."""
+        with self._lock:
+            held = self._held.pop(server, None)
+        return held and held[0]
 
     def opened(self) -> list[_Channel]:
         """Return the channels there are."""

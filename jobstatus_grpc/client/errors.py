@@ -2,6 +2,7 @@
 
 JobStatusRpcError      the service, or the way to it, answered with an error
   ClientClosed         the client was closed meanwhile
+  ServerSilent         a server, or the way to it, is dead without having said so
 BrokenPromise          a watch proved that its server does not keep what it promises
 """
 
@@ -114,6 +115,14 @@ class ClientClosed(JobStatusRpcError):
         return False
 
 
+class ServerSilent(JobStatusRpcError):
+    """Nothing has come on a stream for longer than a server that is well is silent."""
+
+    def __init__(self, seconds: float) -> None:
+        words = f"nothing has come from the server for {seconds:.1f} s"
+        super().__init__(grpc.StatusCode.UNAVAILABLE, words)
+
+
 class BrokenPromise(Exception):
     """The frames of a watch contradict each other: the server does not keep what it promises.
 
@@ -126,6 +135,11 @@ class BrokenPromise(Exception):
         super().__init__(f"{_PROMISES[promise]} is broken after revision {revision}: {words}")
         self.promise = promise
         self.revision = revision
+
+
+def connection_given_up() -> JobStatusRpcError:
+    """Return the error of a call on a connection that another call has found dead."""
+    return JobStatusRpcError(grpc.StatusCode.CANCELLED, "the connection was given up")
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import grpc
 
-from jobstatus_grpc.client.errors import JobStatusRpcError
+from jobstatus_grpc.client.errors import ServerSilent
 
 _LOOKS: Final = 8  # How often to look within the shortest time that a silence may last.
 
@@ -40,7 +40,7 @@ class GuardedStream:
             return next(self._call, None)
         except grpc.RpcError:
             if self._silent:
-                raise silent_failure(within) from None
+                raise ServerSilent(within) from None
             raise
         finally:
             self.waiting_since = None
@@ -96,10 +96,3 @@ class Guard:
                 for stream in self._streams:
                     stream.look(now)
             self._thread, self._shortest = None, math.inf
-
-
-def silent_failure(within: float) -> JobStatusRpcError:
-    """Return the error for a server that has been silent for so many seconds."""
-    return JobStatusRpcError(
-        grpc.StatusCode.UNAVAILABLE, f"nothing has come from the server for {within:.1f} s"
-    )

@@ -44,11 +44,20 @@ class Open(NamedTuple):
 class Read(NamedTuple):
     """Read a stream. Comes to its next frame, to `None` at an ending with OK.
 
-    Fails with UNAVAILABLE, and the stream is cancelled, when no frame comes within so many seconds.
+    Fails with `ServerSilent`, and the stream is cancelled, when no frame comes within so many seconds.
     """
 
     stream: Any
     within: float
+
+
+class Leave(NamedTuple):
+    """Give up the connection to a server: the next call makes another one. Comes to nothing.
+
+    What else goes on over it fails with CANCELLED, unasked.
+    """
+
+    server: str
 
 
 class Pause(NamedTuple):
@@ -69,7 +78,7 @@ class Give(NamedTuple):
     items: Iterable[Any]
 
 
-Step = Credentials | Call | Open | Read | Pause | Take | Give
+Step = Credentials | Call | Open | Read | Leave | Pause | Take | Give
 
 Steps = Generator[Step, Any, Answer]
 """Steps that lead to an answer."""

@@ -12,9 +12,9 @@ import grpc
 from jobstatus import v1 as pb
 from jobstatus_grpc.client.core import Core
 from jobstatus_grpc.client.durations import duration_of
-from jobstatus_grpc.client.errors import JobStatusRpcError
+from jobstatus_grpc.client.errors import JobStatusRpcError, ServerSilent
 from jobstatus_grpc.client.servers import LONGEST_PAUSE, Turns
-from jobstatus_grpc.client.steps import Credentials, Give, Open, Pause, Read, Steps
+from jobstatus_grpc.client.steps import Credentials, Give, Leave, Open, Pause, Read, Steps
 from jobstatus_grpc.client.updates import Kind, Proof, Update
 
 DEFAULT_HEARTBEAT_INTERVAL: Final = 15.0
@@ -161,6 +161,9 @@ class Watch:
                 return
         if not failure.retryable:
             raise failure
+        if isinstance(failure, ServerSilent) and time.monotonic() < self._end:
+            # On the same connection the next stream would be as silent.
+            yield Leave(self._turns.server)
         pause = min(self._turns.failed(failure), max(0.0, self._end - time.monotonic()))
         now = time.monotonic()
         self._give_up = now + self._patience if self._give_up is None else self._give_up
