@@ -15,6 +15,7 @@ from jobstatus_grpc.client.errors import BrokenPromise as BrokenPromise
 from jobstatus_grpc.client.errors import ClientClosed as ClientClosed
 from jobstatus_grpc.client.errors import JobStatusRpcError as JobStatusRpcError
 from jobstatus_grpc.client.errors import reason_of as reason_of
+from jobstatus_grpc.client.queries import ListOptions as ListOptions
 from jobstatus_grpc.client.queries import Until as Until
 from jobstatus_grpc.client.updates import Kind as Kind
 from jobstatus_grpc.client.updates import Update as Update

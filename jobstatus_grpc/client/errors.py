@@ -112,6 +112,7 @@ class ClientClosed(JobStatusRpcError):
 
     @property
     def retryable(self) -> bool:
+        """No: a client is not opened again."""
         return False
 
 

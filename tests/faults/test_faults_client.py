@@ -94,7 +94,7 @@ class Faults:
         return [self.kill, self.drain, self.cut, self.stall]
 
 
-@pytest.mark.parametrize(("face", "rounds"), [("blocking", 5), ("aio", 2)])
+@pytest.mark.parametrize(("face", "rounds"), [("blocking", 5), ("aio", 1)])
 def test_each_change_comes_once_and_in_order_however_often_the_server_is_taken_away(
     tmp_path: Path, face: str, rounds: int
 ) -> None:
