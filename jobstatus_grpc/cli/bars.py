@@ -35,11 +35,9 @@ class StateBar:
 
     Args:
         totals: how many granules are in each state.
-        width: how many cells at most.
     """
 
-    def __init__(self, totals: pb.GranuleTotals, width: int = 60) -> None:
-        self._width = width
+    def __init__(self, totals: pb.GranuleTotals) -> None:
         self._parts = (
             _Part(totals.succeeded_count, "█", "#", STYLES["SUCCEEDED"]),
             _Part(totals.failed_count, "▚", "x", STYLES["FAILED"]),
@@ -49,7 +47,7 @@ class StateBar:
         )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(self._width, options.max_width)
+        width = options.max_width
         for part, cells in zip(
             self._parts, shares([part.granules for part in self._parts], width), strict=True
         ):
@@ -60,7 +58,7 @@ class StateBar:
             yield Segment(" " * width)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(min(8, options.max_width), min(self._width, options.max_width))
+        return Measurement(min(8, options.max_width), options.max_width)
 
 
 def shares(counts: Sequence[int], width: int) -> list[int]:

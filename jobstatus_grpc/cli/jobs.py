@@ -33,6 +33,7 @@ _SHOWN_REASONS: Final = 10
 # Who has more failures than this knows enough from these.
 _COUNTED_FAILURES: Final = 10_000
 _ROWS_ALIGNED: Final = 100
+_BAR_WIDTH: Final = 60
 _TERMINAL_JOBS: Final = 100
 
 
@@ -92,7 +93,7 @@ def _say_job(job: pb.Job) -> None:
     told += [(name.replace("_", " "), time_words(getattr(job, name))) for name in times if job.HasField(name)]
     say_table((name, words) for name, words in told if words)
     if on_terminal():
-        console().print(StateBar(job.totals))
+        console().print(StateBar(job.totals), width=_BAR_WIDTH)
 
 
 def _say_granules(granules: Iterator[pb.Granule]) -> None:

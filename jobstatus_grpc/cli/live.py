@@ -8,7 +8,6 @@ from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +16,7 @@ from jobstatus_grpc.cli.bars import STYLES, StateBar
 from jobstatus_grpc.cli.nodes import Failure, Node
 from jobstatus_grpc.cli.terminal import clean, counts
 from jobstatus_grpc.cli.views import View, ending_words
-from jobstatus_grpc.client import Update
+from jobstatus_grpc.client import JobStatusRpcError, Update
 
 _LONGEST_NAME: Final = 40
 _SHOWN_FAILURES: Final = 8
@@ -58,21 +57,19 @@ class LiveView(View):
         self._live.refresh()
 
     def tell(self, node: Node, update: Update) -> None:
-        pass  # What is new is shown with the next refresh.
+        pass  # What is new is shown with the next refresh,
+
+    def broken(self, node: Node, error: JobStatusRpcError) -> None:
+        pass  # and so is what is wrong.
 
     def render(self) -> RenderableType:
         """Return what is to be seen now."""
         now = time.monotonic()
         bars = Table.grid(padding=(0, 1), expand=True)
-        for width, ratio in (
-            (_LONGEST_NAME, None),
-            (None, None),
-            (None, 1),
-            (None, None),
-            (None, None),
-            (None, None),
-        ):
-            bars.add_column(no_wrap=True, max_width=width, ratio=ratio, overflow="ellipsis")
+        for name in ("job", "state", "bar", "share", "done", "pace"):
+            longest = _LONGEST_NAME if name == "job" else None
+            share = 1 if name == "bar" else None
+            bars.add_column(no_wrap=True, max_width=longest, ratio=share, overflow="ellipsis")
         for depth, node in _below(self.root, 0):
             for row in _rows(node, depth, now):
                 bars.add_row(*row)
@@ -85,14 +82,10 @@ class LiveView(View):
         ]
         if not found:
             return
-        table = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            table.add_column(no_wrap=True, overflow="ellipsis")
+        yield Text("latest failures", "bold")
         several = len(self.root.children) > 1
         for failure, job_id in sorted(found)[-room:]:
-            table.add_row(*_failure_row(failure, job_id if several else ""))
-        yield Text("latest failures", "bold")
-        yield Padding(table, (0, 0, 0, 2))
+            yield _failure_line(failure, job_id if several else "", self._console.width)
 
 
 def _below(node: Node, depth: int) -> Iterator[tuple[int, Node]]:
@@ -117,12 +110,11 @@ def _rows(node: Node, depth: int, now: float) -> Iterator[tuple[RenderableType, 
 
 
 def _counts(node: Node) -> Text:
-    told = [
-        Text(f"{count} {word}", _COUNT_STYLES[word])
-        for word, count in counts(node.job.totals).items()
-        if count
-    ]
-    return Text(" · ", "dim").join(told)
+    told = [(word, count) for word, count in counts(node.job.totals).items() if count]
+    line = Text()
+    for word, count in told:
+        line.append(" · " if line else "", "dim").append(f"{count} {word}", _COUNT_STYLES[word])
+    return line
 
 
 def _pace(node: Node, now: float) -> str:
@@ -158,6 +150,11 @@ def _long(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days"
 
 
-def _failure_row(failure: Failure, job_id: str) -> tuple[Text, ...]:
-    named = Text(clean(job_id), "bold")
-    return Text(failure.when, "dim"), named, Text(failure.name), Text(failure.why, STYLES["FAILED"])
+def _failure_line(failure: Failure, job_id: str, width: int) -> Text:
+    """Return a line on a failure. Of a long name the end is shown, which tells it from the others."""
+    longest = width * 2 // 5
+    name = failure.name if len(failure.name) <= longest else f"…{failure.name[1 - longest :]}"
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"  {failure.when}  ", "dim")
+    line.append(f"{clean(job_id)}  " if job_id else "", "bold")
+    return line.append(f"{name}  ").append(failure.why, STYLES["FAILED"])
