@@ -26,7 +26,7 @@ def client(database_url: str) -> Iterator[JobStatusClient]:
 
 @pytest.fixture
 def stub(client: JobStatusClient) -> Iterator[pb.JobStatusServiceStub]:
-    with grpc.insecure_channel(client.target) as channel:
+    with grpc.insecure_channel(client.addresses[0]) as channel:
         assert list(client.list()) == []  # The server has its database.
         yield pb.JobStatusServiceStub(channel)
 

@@ -54,7 +54,7 @@ def test_a_reported_job_is_read_watched_listed_and_deleted(client: JobStatusClie
     assert [found.job_id for found in client.list(labels={"team": "a"})] == ["j"]
     assert list(client.list(states=[pb.JOB_STATE_FAILED])) == []
 
-    snapshot = list(client.watch("j", snapshot_only=True))
+    snapshot = list(client.frames("j", snapshot_only=True))
     assert sum(len(frame.snapshot.granules) for frame in snapshot) == len(NAMES)
 
     client.delete("j")
@@ -82,7 +82,7 @@ def test_a_watch_misses_nothing_while_its_server_dies_again_and_again(
     names = NAMES[:60]
     client.report_job(pb.Job(job_id="j", granules_complete=True), granules(pb.GRANULE_STATE_PENDING, *names))
     with ThreadPoolExecutor(1) as pool, JobStatusClient(server.address, "archive") as watching:
-        watch = watching.watch("j", heartbeat_interval=1)
+        watch = watching.frames("j", heartbeat_interval=1)
         assert next(watch).snapshot.last
         rest = pool.submit(list, watch)
         for third in (names[:20], names[20:40], names[40:]):

@@ -4,120 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from faces import FACES, MakeClient
+from scripted import UNAVAILABLE, Frame, ScriptedServer, failure
 
 from jobstatus import v1 as pb
-from jobstatus_grpc import client as client_room
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError, reason_of
-
-Frame = pb.WatchJobResponse
-Step = Frame | grpc.Status | float | None
-"""A frame to send, an error to end with, a silence of so many seconds, or (None) one without end."""
-
-
-def failure(
-    code: grpc.StatusCode,
-    reason: str = "",
-    message: str = "scripted",
-    *,
-    retry_delay: float | None = None,
-    violations: tuple[tuple[str, str], ...] = (),
-) -> grpc.Status:
-    details: list[Any] = []
-    if reason:
-        details.append(
-            error_details_pb2.ErrorInfo(reason=reason, domain="jobstatus", metadata={"job_id": "j"})
-        )
-        details.append(error_details_pb2.RequestInfo(request_id="r-1"))
-    if retry_delay is not None:
-        delay = duration_pb2.Duration(nanos=int(retry_delay * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    if violations:
-        faults = [
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason="INVALID")
-            for field, text in violations
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=faults))
-    status = status_pb2.Status(code=code.value[0], message=message)
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return rpc_status.to_status(status)
-
-
-UNAVAILABLE = failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-
-
-class ScriptedServer(pb.JobStatusServiceServicer):
-    """Answers the n-th call with the n-th script."""
-
-    def __init__(self, address: str = "127.0.0.1:0", streams: Sequence[list[Step]] = ()) -> None:
-        self.streams = list(streams)
-        self.answers: list[pb.GetJobStatusResponse | grpc.Status] = []
-        self.asked: list[Any] = []
-        self.gone = threading.Event()
-        self.server = grpc.server(ThreadPoolExecutor(8))
-        pb.add_JobStatusServiceServicer_to_server(self, self.server)
-        self.target = f"127.0.0.1:{self.server.add_insecure_port(address)}"
-        self.server.start()
-
-    def WatchJob(  # noqa: N802
-        self, request: pb.WatchJobRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.WatchJobResponse]:
-        self.asked.append(request)
-        left, played = threading.Event(), threading.Event()
-
-        def end() -> None:
-            left.set()
-            # A client that leaves during a `yield` is never seen by what follows it.
-            if not played.is_set():
-                self.gone.set()
-
-        context.add_callback(end)
-        for step in self.streams.pop(0):
-            if isinstance(step, Frame):
-                yield step
-            elif isinstance(step, grpc.Status):
-                played.set()
-                context.abort_with_status(step)
-            else:
-                left.wait(step)
-        played.set()
-
-    def GetJobStatus(  # noqa: N802
-        self, request: pb.GetJobStatusRequest, context: grpc.ServicerContext
-    ) -> pb.GetJobStatusResponse:
-        self.asked.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, grpc.Status):
-            context.abort_with_status(answer)
-        return answer
-
-    @property
-    def tokens(self) -> list[bytes]:
-        return [request.resume_token for request in self.asked]
+from jobstatus_grpc.client.servers import Servers, Turns
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    scripted = ScriptedServer()
-    yield scripted
-    scripted.server.stop(0).wait(10)
+    with ScriptedServer() as scripted:
+        yield scripted
+
+
+@pytest.fixture(params=FACES)
+def make_client(request: pytest.FixtureRequest) -> MakeClient:
+    return FACES[request.param]
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[JobStatusClient]:
-    with JobStatusClient(server.target, "p", connect_timeout=5) as made:
+def client(server: ScriptedServer, make_client: MakeClient) -> Iterator[JobStatusClient]:
+    with make_client(server.target, "p", connect_timeout=5) as made:
         yield made
 
 
@@ -142,7 +56,7 @@ COMPLETED = Frame(revision=9, resume_token=b"t9", completed=pb.Completed(job=pb.
 
 def test_a_watch_ends_when_the_job_has_completed(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, change(2), COMPLETED]]
-    assert list(client.watch("j", heartbeat_interval=20)) == [SNAPSHOT, change(2), COMPLETED]
+    assert list(client.frames("j", heartbeat_interval=20)) == [SNAPSHOT, change(2), COMPLETED]
     (asked,) = server.asked
     assert (asked.project_id, asked.job_id, asked.heartbeat_interval.seconds) == ("p", "j", 20)
 
@@ -163,7 +77,7 @@ def test_a_broken_watch_goes_on_after_the_last_frame(
 ) -> None:
     server.streams = [[SNAPSHOT, change(2), broken], [change(3), broken], [broken], [COMPLETED]]
     breaks: list[JobStatusRpcError] = []
-    frames = list(client.watch("j", on_break=breaks.append))
+    frames = list(client.frames("j", on_break=breaks.append))
     assert frames == [SNAPSHOT, change(2), change(3), COMPLETED]
     assert server.tokens == [b"", b"t2", b"t3", b"t3"]
     assert [error.code for error in breaks] == [broken.code] * 3
@@ -171,7 +85,7 @@ def test_a_broken_watch_goes_on_after_the_last_frame(
 
 def test_a_watch_starts_from_the_token_it_is_given(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[UNAVAILABLE], [COMPLETED]]
-    assert list(client.watch("j", b"t8")) == [COMPLETED]
+    assert list(client.frames("j", b"t8")) == [COMPLETED]
     assert server.tokens == [b"t8", b"t8"]
 
 
@@ -184,7 +98,7 @@ def test_a_snapshot_that_breaks_is_begun_anew_and_says_so(
         [chunk(2, "a"), chunk(2, "b", last=True, token=b"t2"), UNAVAILABLE],
         [COMPLETED],
     ]
-    frames = list(client.watch("j"))
+    frames = list(client.frames("j"))
     assert [frame.WhichOneof("frame") for frame in frames] == [
         *("snapshot", "heartbeat", "reset", "snapshot", "snapshot", "completed")
     ]
@@ -201,7 +115,7 @@ def test_a_snapshot_after_a_reset_that_breaks_does_not_resume_from_before(
         [chunk(2, "a"), UNAVAILABLE],
         [reset, SNAPSHOT, COMPLETED],
     ]
-    kinds = [frame.WhichOneof("frame") for frame in client.watch("j", b"t6")]
+    kinds = [frame.WhichOneof("frame") for frame in client.frames("j", b"t6")]
     assert kinds == ["changes", "reset", "snapshot", "reset", "snapshot", "completed"]
     assert server.tokens == [b"t6", b"", b""]
 
@@ -209,9 +123,9 @@ def test_a_snapshot_after_a_reset_that_breaks_does_not_resume_from_before(
 def test_a_reconnect_frame_is_followed_at_once_and_not_shown(
     server: ScriptedServer, client: JobStatusClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_room, "_pause", lambda *_: pytest.fail("it must not wait"))
+    monkeypatch.setattr(Turns, "failed", lambda *_: pytest.fail("it must not wait"))
     server.streams = [[SNAPSHOT, reconnect(b"t1"), None], [change(2), reconnect(b""), None], [COMPLETED]]
-    assert list(client.watch("j")) == [SNAPSHOT, change(2), COMPLETED]
+    assert list(client.frames("j")) == [SNAPSHOT, change(2), COMPLETED]
     assert server.tokens == [b"", b"t1", b"t2"]
     assert server.gone.wait(10)
 
@@ -220,7 +134,7 @@ def test_a_snapshot_that_a_reconnect_ends_is_begun_anew(
     server: ScriptedServer, client: JobStatusClient
 ) -> None:
     server.streams = [[chunk(1, "a"), reconnect(b"")], [SNAPSHOT, COMPLETED]]
-    kinds = [frame.WhichOneof("frame") for frame in client.watch("j")]
+    kinds = [frame.WhichOneof("frame") for frame in client.frames("j")]
     assert kinds == ["snapshot", "reset", "snapshot", "completed"]
 
 
@@ -229,13 +143,13 @@ def test_a_server_that_only_sends_watches_away_is_not_stormed(
 ) -> None:
     server.streams = [[reconnect(b"t1")], [reconnect(b"t1")], [COMPLETED]]
     breaks: list[JobStatusRpcError] = []
-    assert list(client.watch("j", b"t1", on_break=breaks.append)) == [COMPLETED]
+    assert list(client.frames("j", b"t1", on_break=breaks.append)) == [COMPLETED]
     assert len(breaks) == 2
 
 
 def test_silence_for_three_heartbeats_breaks_a_watch(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, None], [COMPLETED]]
-    assert list(client.watch("j", heartbeat_interval=0.1)) == [SNAPSHOT, COMPLETED]
+    assert list(client.frames("j", heartbeat_interval=0.1)) == [SNAPSHOT, COMPLETED]
     assert server.tokens == [b"", b"t1"]
     assert server.gone.wait(10)
 
@@ -246,7 +160,7 @@ def test_a_consumer_that_takes_its_time_is_not_silence(
     # The stream must be open while the consumer pauses, or there would be nothing to break.
     server.streams = [[SNAPSHOT, 1.0, COMPLETED]]
     breaks: list[JobStatusRpcError] = []
-    frames = client.watch("j", heartbeat_interval=0.2, on_break=breaks.append)
+    frames = client.frames("j", heartbeat_interval=0.2, on_break=breaks.append)
     assert next(frames) == SNAPSHOT
     time.sleep(1.0)
     assert next(frames) == COMPLETED
@@ -257,12 +171,12 @@ def test_an_ending_without_what_was_promised_is_a_break(
     server: ScriptedServer, client: JobStatusClient
 ) -> None:
     server.streams = [[SNAPSHOT], [change(2), COMPLETED]]
-    assert list(client.watch("j")) == [SNAPSHOT, change(2), COMPLETED]
+    assert list(client.frames("j")) == [SNAPSHOT, change(2), COMPLETED]
 
 
 def test_a_watch_of_only_a_snapshot_ends_with_it(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[chunk(1, "a"), UNAVAILABLE], [SNAPSHOT]]
-    kinds = [frame.WhichOneof("frame") for frame in client.watch("j", snapshot_only=True)]
+    kinds = [frame.WhichOneof("frame") for frame in client.frames("j", snapshot_only=True)]
     assert kinds == ["snapshot", "reset", "snapshot"]
     assert all(request.snapshot_only for request in server.asked)
 
@@ -273,7 +187,7 @@ def test_an_error_that_stays_is_raised_in_mid_stream(
 ) -> None:
     # The service's own INTERNAL has a reason, whatever its words are.
     server.streams = [[SNAPSHOT, failure(code, "JOB_DELETED", "socket closed")]]
-    frames = client.watch("j")
+    frames = client.frames("j")
     assert next(frames) == SNAPSHOT
     with pytest.raises(JobStatusRpcError) as caught:
         next(frames)
@@ -285,7 +199,7 @@ def test_a_watch_that_never_began_gives_up_in_time() -> None:
     with JobStatusClient("127.0.0.1:1", connect_timeout=0.5) as client:
         started = time.monotonic()
         with pytest.raises(JobStatusRpcError) as caught:
-            next(client.watch("j"))
+            next(client.frames("j"))
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert time.monotonic() - started < 30
 
@@ -293,7 +207,7 @@ def test_a_watch_that_never_began_gives_up_in_time() -> None:
 def test_a_watch_that_began_outlives_its_server(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, None]]
     seen = threading.Event()
-    frames = client.watch("j", on_break=lambda _: seen.set())
+    frames = client.frames("j", on_break=lambda _: seen.set())
     assert next(frames) == SNAPSHOT
     with ThreadPoolExecutor(1) as pool:
         rest = pool.submit(list, frames)
@@ -309,7 +223,7 @@ def test_a_watch_that_began_gives_up_after_its_patience(
     server: ScriptedServer, client: JobStatusClient
 ) -> None:
     server.streams = [[SNAPSHOT, None]]
-    frames = client.watch("j", patience=0.5)
+    frames = client.frames("j", patience=0.5)
     assert next(frames) == SNAPSHOT
     server.server.stop(0).wait(10)
     with pytest.raises(JobStatusRpcError) as caught:
@@ -319,7 +233,7 @@ def test_a_watch_that_began_gives_up_after_its_patience(
 
 def test_a_watch_that_is_closed_cancels_its_call(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, None]]
-    frames = client.watch("j")
+    frames = client.frames("j")
     with closing(frames):
         assert next(frames) == SNAPSHOT
         assert not server.gone.is_set()
@@ -328,7 +242,7 @@ def test_a_watch_that_is_closed_cancels_its_call(server: ScriptedServer, client:
 
 def test_closing_the_client_ends_a_waiting_watch(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, None]]
-    frames = client.watch("j")
+    frames = client.frames("j")
     assert next(frames) == SNAPSHOT
     threading.Timer(0.1, client.close).start()
     with pytest.raises(JobStatusRpcError) as caught:
@@ -340,11 +254,15 @@ def test_closing_the_client_ends_a_waiting_watch(server: ScriptedServer, client:
 
 def test_pauses_grow_and_never_undercut_the_servers_word() -> None:
     error = JobStatusRpcError(grpc.StatusCode.UNAVAILABLE, "")
-    for failures, longest in [(0, 0.1), (3, 0.8), (6, 5.0), (100_000, 5.0)]:
-        pauses = [client_room._pause(failures, error) for _ in range(100)]
+    for failures, longest in [(0, 0.1), (3, 0.8), (6, 5.0), (2_000, 5.0)]:
+        pauses = []
+        for _ in range(100):
+            turns = Turns(Servers("a:1"))
+            turns._failures = failures
+            pauses.append(turns.failed(error))
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
     told = JobStatusRpcError(grpc.StatusCode.UNAVAILABLE, "", retry_delay=2.0)
-    assert all(2.0 <= client_room._pause(0, told) <= 2.5 for _ in range(100))
+    assert all(1.99 <= Turns(Servers("a:1")).failed(told) <= 2.5 for _ in range(100))
 
 
 def test_a_unary_call_is_tried_again(server: ScriptedServer, client: JobStatusClient) -> None:

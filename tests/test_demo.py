@@ -59,7 +59,7 @@ def test_the_demonstration_fails_is_tried_again_and_succeeds(client: JobStatusCl
     moves: Counter[tuple[pb.GranuleState, pb.GranuleState]] = Counter()
     token = b""
     while len(ends) < 3:
-        for frame in client.watch(JOB_ID, token):
+        for frame in client.frames(JOB_ID, token):
             token = frame.resume_token or token
             moves.update(
                 (change.granule.previous_state, change.granule.granule.state)

@@ -57,8 +57,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "supervisor": Rule(("config", "errors", "leaving", "port", "telemetry")),
     "worker": Rule(("config", "errors", "leaving", "server")),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
-    "client_errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
-    "client": Rule(("client_errors", "errors"), ("grpc", "jobstatus", "google.protobuf", "google.rpc")),
+    "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
+    "client.errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     "server": Rule(
@@ -85,7 +85,8 @@ _ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
     *(
-        "client",
+        *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
+        *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
         "config",
         "convert.details",
         "convert.faults",

@@ -59,7 +59,7 @@ def prune(store: JobStore) -> int:
 
 def resume(client: JobStatusClient, token: bytes) -> Iterator[pb.WatchJobResponse]:
     """Yield the frames of a watch but for heartbeats."""
-    for frame in client.watch("j", token):
+    for frame in client.frames("j", token):
         if not frame.HasField("heartbeat"):
             yield frame
 
@@ -97,7 +97,7 @@ def test_a_watch_of_only_what_is_new_since_a_pruned_token_is_a_snapshot(
     old = client.get("j").resume_token
     client.report_granules("j", granules(10, SUCCEEDED))
     prune(store)
-    frames = list(client.watch("j", old, snapshot_only=True))
+    frames = list(client.frames("j", old, snapshot_only=True))
     assert [frame.WhichOneof("frame") for frame in frames] == ["reset", "snapshot"]
     assert frames[0].reset.reason == "HISTORY_PRUNED"
 
@@ -106,7 +106,7 @@ def test_a_watch_at_the_head_is_not_disturbed_by_pruning_behind_it(
     store: JobStore, client: JobStatusClient
 ) -> None:
     begin(client)
-    frames = client.watch("j", heartbeat_interval=1)
+    frames = client.frames("j", heartbeat_interval=1)
     snapshot = next(frames)
     seen: list[int] = []
     for turn in range(1, 6):

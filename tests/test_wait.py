@@ -14,8 +14,8 @@ from google.protobuf import duration_pb2
 from processes import ServerProcess
 
 from jobstatus import v1 as pb
-from jobstatus_grpc import client as client_room
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
+from jobstatus_grpc.client import queries as client_queries
 
 PENDING, STAGED = pb.GRANULE_STATE_PENDING, pb.GRANULE_STATE_STAGED
 SUCCEEDED, FAILED = pb.GRANULE_STATE_SUCCEEDED, pb.GRANULE_STATE_FAILED
@@ -89,7 +89,7 @@ def test_the_end_of_a_job_is_answered_with_what_is_true_then(caller: Caller) -> 
     answer = call.result(PATIENCE)
     assert answer.done
     assert answer.job == caller.client.get("j").job
-    (completed,) = caller.client.watch("j", answer.resume_token)
+    (completed,) = caller.client.frames("j", answer.resume_token)
     assert completed.completed.job == answer.job
 
 
@@ -210,7 +210,7 @@ def threads(server: ServerProcess) -> int:
 def test_the_client_waits_over_any_number_of_calls_and_servers(
     server: ServerProcess, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_room, "_WAIT_ROUND", 0.2)
+    monkeypatch.setattr(client_queries, "_WAIT_ROUND", 0.2)
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(caller.client.wait, "j", wait_for_job=True)
         late = pool.submit(caller.client.wait, "nobody", timeout=1, wait_for_job=True)

@@ -32,7 +32,7 @@ def granules(state: pb.GranuleState | None = None, attempt: int = 1) -> list[pb.
 
 
 def watch(client: JobStatusClient, **fields: Any) -> Iterator[pb.WatchJobResponse]:
-    with grpc.insecure_channel(client.target) as channel:
+    with grpc.insecure_channel(client.addresses[0]) as channel:
         stub = pb.JobStatusServiceStub(channel)
         yield from stub.WatchJob(pb.WatchJobRequest(job_id="job", **fields), timeout=60)
 

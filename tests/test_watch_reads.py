@@ -56,7 +56,7 @@ def test_pages_and_the_changes_after_the_first_of_them_are_the_true_table(
     truth = read_table(shared_client, job_id)
     assert table != truth
     expected = revisions[0]
-    for frame in shared_client.watch(job_id, read[0].resume_token, snapshot_only=True):
+    for frame in shared_client.frames(job_id, read[0].resume_token, snapshot_only=True):
         for change in frame.changes.changes:
             expected += 1
             assert change.revision == expected

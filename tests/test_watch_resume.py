@@ -99,7 +99,7 @@ def test_a_token_far_behind_brings_many_frames_then_what_happens_next(
         assert len(behind.frames) > 2
         # Each token is of what its own frame delivered, though all of them were read at one head.
         for before in behind.frames[:-1]:
-            rest = shared_client.watch(job_id, before.resume_token, snapshot_only=True)
+            rest = shared_client.frames(job_id, before.resume_token, snapshot_only=True)
             with closing(rest):
                 assert next(rest).changes.changes[0].revision == before.revision + 1
         shared_client.report_granules(job_id, granules(SUCCEEDED, *many[:3]))

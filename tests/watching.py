@@ -38,7 +38,7 @@ class Watcher:
         self.folded = Folded() if folded is None else folded
         self.breaks: list[JobStatusRpcError] = []
         self._client = JobStatusClient(address)
-        self._frames = self._client.watch(
+        self._frames = self._client.frames(
             job_id, resume_token, heartbeat_interval=1, on_break=self.breaks.append
         )
         self._news = threading.Condition()

@@ -22,7 +22,6 @@ Task = Callable[[], int]
 app = typer.Typer(
     name="jobstatus",
     help="Serves the states of long-running jobs, and asks, watches and reports them.",
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,7 +37,13 @@ class Format(StrEnum):
 
 
 Server = Annotated[
-    str, typer.Option("--server", envvar="JOBSTATUS_SERVER", metavar="HOST:PORT", help="Which server to ask.")
+    str,
+    typer.Option(
+        "--server",
+        envvar="JOBSTATUS_SERVER",
+        metavar="HOST:PORT,…",
+        help="Which server to ask; or several of one database, of which any may answer.",
+    ),
 ]
 Project = Annotated[
     str,
@@ -59,6 +64,22 @@ States = Annotated[
 ]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
+]
+
+AwaitedEnd = Annotated[
+    str,
+    typer.Option(
+        "--until",
+        metavar="terminal|any-failure|SHARE",
+        help="Until the job's end, the first failed granule, or a share of the granules, as 0.9.",
+    ),
+]
+AtMost = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most; without it for ever."),
+]
+Unreported = Annotated[
+    bool, typer.Option("--wait-for-job", help="Wait also for a job that nobody has reported yet.")
 ]
 
 _SERVER = "127.0.0.1:50051"
@@ -173,7 +194,7 @@ def get(
     server: Server = _SERVER,
     project_id: Project = "",
 ) -> Task:
-    """Show a job, and its failed granules; with --granules or --state, those granules, all of them."""
+    """Show a job, and why granules failed; with --granules or --state, those granules, all of them."""
     wanted = _states(states, _GRANULE_STATES)
 
     def task() -> int:
@@ -190,6 +211,13 @@ def list_jobs(
     system: Annotated[str, typer.Option(help="Only jobs of this system.")] = "",
     job_type: Annotated[str, typer.Option(help="Only jobs of this type.")] = "",
     labels: Labels = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many at most. Without it: all; 100 on a terminal."),
+    ] = None,
+    page_token: Annotated[
+        str, typer.Option(metavar="BASE64", help="Go on where a list with the same filters ended.")
+    ] = "",
     as_json: AsJson = False,
     server: Server = _SERVER,
     project_id: Project = "",
@@ -198,9 +226,10 @@ def list_jobs(
     wanted, having = _states(states, _JOB_STATES), _labels(labels)
 
     def task() -> int:
-        from jobstatus_grpc.cli.jobs import show_jobs
+        from jobstatus_grpc.cli.jobs import Filters, show_jobs
 
-        return show_jobs(server, project_id, as_json, wanted, system=system, job_type=job_type, labels=having)
+        filters = Filters(wanted, system, job_type, having)
+        return show_jobs(server, project_id, filters, limit, page_token, as_json)
 
     return task
 
@@ -219,21 +248,40 @@ def delete(job_id: JobId, server: Server = _SERVER, project_id: Project = "") ->
 
 @app.command()
 def watch(
-    job_id: JobId,
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID…", help="The job, or several.")],
+    until: AwaitedEnd = "terminal",
+    timeout: AtMost = None,
+    wait_for_job: Unreported = False,
     snapshot_only: Annotated[bool, typer.Option("--snapshot-only", help="End after the snapshot.")] = False,
-    resume_token: Annotated[
-        str, typer.Option(metavar="BASE64", help="Go on after this frame of an earlier watch.")
-    ] = "",
+    resume_tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resume-token",
+            metavar="BASE64",
+            help="Go on after this update of an earlier watch; one for each job.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     server: Server = _SERVER,
     project_id: Project = "",
 ) -> Task:
-    """Watch a job until it ends. The exit status is 0 if it has succeeded and 1 if it has failed."""
+    """Watch jobs until they end, through anything that happens to the server.
+
+    On a terminal a bar for each job moves, elsewhere each change is a line; with --json each update is one.
+    Ctrl-C leaves the last view, and tells how to go on.
+
+    The exit status is 0 if the jobs have succeeded, or all that was asked for has been shown; 1 if a job has
+    failed, or with --until any-failure one of its granules; 5 if the time was over first; 130 after Ctrl-C.
+    """
+    awaited = _until(until)
 
     def task() -> int:
-        from jobstatus_grpc.cli.watching import watch_job
+        from jobstatus_grpc.cli.watching import Asked, watch_jobs
 
-        return watch_job(server, project_id, job_id, resume_token, snapshot_only, as_json)
+        asked = Asked(
+            server, project_id, job_ids, resume_tokens or (), awaited, timeout, wait_for_job, snapshot_only
+        )
+        return watch_jobs(asked, as_json)
 
     return task
 
@@ -241,19 +289,9 @@ def watch(
 @app.command()
 def wait(
     job_id: JobId,
-    until: Annotated[
-        str,
-        typer.Option(
-            metavar="terminal|any-failure|SHARE",
-            help="Wait for the job's end, the first failed granule, or a share of the granules, as 0.9.",
-        ),
-    ] = "terminal",
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="How long at most; without it for ever.")
-    ] = None,
-    wait_for_job: Annotated[
-        bool, typer.Option("--wait-for-job", help="Wait also for the job to be reported.")
-    ] = False,
+    until: AwaitedEnd = "terminal",
+    timeout: AtMost = None,
+    wait_for_job: Unreported = False,
     as_json: AsJson = False,
     server: Server = _SERVER,
     project_id: Project = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ SERVER: Final = 4
 TIMED_OUT: Final = 5
 BROKEN_PIPE: Final = 141  # What a shell shows for SIGPIPE.
 OUR_FAULT: Final = 70  # EX_SOFTWARE.
+INTERRUPTED: Final = 130  # What a shell shows for SIGINT,
+TERMINATED: Final = 143  # and for SIGTERM.
 
 _SHOWN_VIOLATIONS: Final = 50
 
@@ -64,11 +67,13 @@ def exit_status(error: Exception) -> int:
 def _rpc_status(error: Exception) -> int:
     import grpc
 
-    from jobstatus_grpc.client import JobStatusRpcError
+    from jobstatus_grpc.client import BrokenPromise, JobStatusRpcError
 
+    if isinstance(error, BrokenPromise):
+        error.add_note("jobstatus verify tells more about what this server does not keep")
+        return _say(error, str(error), SERVER)
     if not isinstance(error, JobStatusRpcError):
-        traceback.print_exception(error)
-        return OUR_FAULT
+        return _our_fault(error)
     statuses = {
         grpc.StatusCode.INVALID_ARGUMENT: USAGE,
         grpc.StatusCode.FAILED_PRECONDITION: USAGE,
@@ -79,6 +84,14 @@ def _rpc_status(error: Exception) -> int:
     if status == SERVER and error.request_id:
         message += f", request {error.request_id}"
     return _say(error, message, status, error.violations)
+
+
+def _our_fault(error: Exception) -> int:
+    """Say that the command itself has failed, and keep what is needed to mend it."""
+    with tempfile.NamedTemporaryFile("w", prefix="jobstatus-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    error.add_note(f"this is a fault of the command's own: please report it, with {log.name}")
+    return _say(error, f"{type(error).__name__}: {error}", OUR_FAULT)
 
 
 def _say(error: Exception, message: str, status: int, violations: Sequence[Violation] = ()) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from jobstatus import v1 as pb
+from jobstatus_grpc.cli.bars import StateBar
 from jobstatus_grpc.cli.connection import connected
+from jobstatus_grpc.cli.digest import digest, rows
+from jobstatus_grpc.cli.tables import console, on_terminal, say_table
 from jobstatus_grpc.cli.terminal import (
     clean,
     error_words,
@@ -17,36 +22,49 @@ from jobstatus_grpc.cli.terminal import (
     job_state,
     named_json_line,
     say,
-    table,
     time_words,
     totals_words,
+    why_words,
 )
-from jobstatus_grpc.client import JobStatusClient
+from jobstatus_grpc.cli.tokens import token_of, token_words
+from jobstatus_grpc.client import JobStatusClient, ListOptions
 
-_SHOWN_FAILURES: Final = 20
+_SHOWN_REASONS: Final = 10
+# Who has more failures than this knows enough from these.
+_COUNTED_FAILURES: Final = 10_000
 _ROWS_ALIGNED: Final = 100
+_BAR_WIDTH: Final = 60
+_TERMINAL_JOBS: Final = 100
 
 
 def show_job(
     server: str, project_id: str, job_id: str, states: Sequence[int], all_granules: bool, as_json: bool
 ) -> int:
-    """Show a job, and granules of it: all in `states`, or the first that failed."""
+    """Show a job, and granules of it: all in `states`, or why some have failed."""
     wanted = cast("Sequence[pb.GranuleState]", states)
     with connected(server, project_id) as client:
         if as_json:
             _show_job_as_json(client, job_id, wanted, all_granules)
-        elif all_granules:
-            _say_job(client.get(job_id, view=pb.JOB_VIEW_BASIC).job)
+            return 0
+        job = client.get(job_id, view=pb.JOB_VIEW_BASIC).job
+        _say_job(job)
+        if all_granules:
             _say_granules(client.granules(job_id, wanted))
-        else:
-            page = client.get(job_id, states=[pb.GRANULE_STATE_FAILED], page_size=_SHOWN_FAILURES)
-            _say_job(page.job)
-            _say_granules(iter(page.granules))
-            more = page.job.totals.failed_count - len(page.granules)
-            if more > 0:
-                name = shlex.quote(clean(job_id))
-                say(f"  and {more} more that failed: jobstatus get {name} --state failed")
+        elif job.totals.failed_count:
+            _say_digest(client, job)
     return 0
+
+
+def _say_digest(client: JobStatusClient, job: pb.Job) -> None:
+    """Say why granules have failed, from as many of them as can be looked at in a moment."""
+    failed = client.granules(job.job_id, [pb.GRANULE_STATE_FAILED], page_size=_COUNTED_FAILURES)
+    reasons = digest(islice(failed, _COUNTED_FAILURES))
+    say("")
+    counted = sum(reason.granules for reason in reasons)
+    say(f"why granules failed{f' (of the first {counted})' if counted < job.totals.failed_count else ''}")
+    say_table(rows(reasons, _SHOWN_REASONS), ("COUNT", "REASON", "GRANULES"), 2)
+    name = shlex.quote(clean(job.job_id))
+    say(f"each of them: jobstatus get {name} --state failed")
 
 
 def _show_job_as_json(
@@ -61,7 +79,7 @@ def _show_job_as_json(
 def _say_job(job: pb.Job) -> None:
     kind = " ".join(filter(None, (clean(job.system), clean(job.job_type))))
     state = f"{job_state(job)}, attempt {job.attempt}, revision {job.revision}"
-    rows = [
+    told = [
         ("job", f"{clean(job.job_id)} in project {clean(job.project_id)}"),
         ("kind", kind),
         ("state", state),
@@ -72,45 +90,70 @@ def _say_job(job: pb.Job) -> None:
         ("labels", ", ".join(f"{clean(key)}={clean(job.labels[key])}" for key in sorted(job.labels))),
     ]
     times = ("create_time", "begin_time", "end_time", "update_time")
-    rows += [(name.replace("_", " "), time_words(getattr(job, name))) for name in times if job.HasField(name)]
-    for line in table((name, words) for name, words in rows if words):
-        say(line)
+    told += [(name.replace("_", " "), time_words(getattr(job, name))) for name in times if job.HasField(name)]
+    say_table((name, words) for name, words in told if words)
+    if on_terminal():
+        console().print(StateBar(job.totals), width=_BAR_WIDTH)
 
 
 def _say_granules(granules: Iterator[pb.Granule]) -> None:
-    while rows := [_granule_row(granule) for granule in islice(granules, _ROWS_ALIGNED)]:
-        for line in table(rows, "  "):
-            say(line)
+    head: tuple[str, ...] = ("GRANULE", "STATE", "WHY")
+    while found := [_granule_row(granule) for granule in islice(granules, _ROWS_ALIGNED)]:
+        say_table(found, head, 2)
+        head = ()
 
 
 def _granule_row(granule: pb.Granule) -> tuple[str, ...]:
-    why = error_words(granule.error) or clean(granule.message)
     attempt = f"attempt {granule.attempt}" if granule.attempt > 1 else ""
-    return granule_name(granule), granule_state(granule), " ".join(filter(None, (attempt, why)))
+    return (
+        granule_name(granule),
+        granule_state(granule),
+        " ".join(filter(None, (attempt, why_words(granule)))),
+    )
+
+
+class Filters(NamedTuple):
+    """Which jobs to show: of these states, this system and type, with these labels; empty is any."""
+
+    states: Sequence[int]
+    system: str
+    job_type: str
+    labels: Mapping[str, str]
 
 
 def show_jobs(
-    server: str,
-    project_id: str,
-    as_json: bool,
-    states: Sequence[int],
-    *,
-    system: str,
-    job_type: str,
-    labels: Mapping[str, str],
+    server: str, project_id: str, filters: Filters, limit: int | None, page_token: str, as_json: bool
 ) -> int:
-    """Show the jobs of a project that match, newest first."""
-    wanted = cast("Sequence[pb.JobState]", states)
+    """Show the jobs of a project that match, newest first: as many as `limit`, from where a list ended."""
+    page: ListOptions = {
+        "states": cast("Sequence[pb.JobState]", filters.states),
+        "system": filters.system,
+        "job_type": filters.job_type,
+        "labels": filters.labels,
+        "page_token": token_of(page_token, "--page-token"),
+    }
+    left = limit or (_TERMINAL_JOBS if on_terminal() and not as_json else math.inf)
+    head: tuple[str, ...] = ("JOB", "KIND", "STATE", "UPDATED", "GRANULES")
     with connected(server, project_id) as client:
-        jobs = client.list(states=wanted, system=system, job_type=job_type, labels=labels)
-        if as_json:
-            for job in jobs:
-                say(named_json_line("job", job))
-            return 0
-        while rows := [_job_row(job) for job in islice(jobs, _ROWS_ALIGNED)]:
-            for line in table(rows):
-                say(line)
+        while left:
+            page["page_size"] = int(min(left, _ROWS_ALIGNED))
+            answer = client.list_page(**page)
+            _say_jobs(answer.jobs, head, as_json)
+            left -= len(answer.jobs)
+            head = () if answer.jobs else head
+            page["page_token"] = answer.next_page_token
+            if not answer.next_page_token:
+                return 0
+    sys.stderr.write(f"there are more: --page-token {token_words(page['page_token'])}\n")
     return 0
+
+
+def _say_jobs(jobs: Sequence[pb.Job], head: Sequence[str], as_json: bool) -> None:
+    if not as_json:
+        say_table([_job_row(job) for job in jobs], head)
+        return
+    for job in jobs:
+        say(named_json_line("job", job))
 
 
 def _job_row(job: pb.Job) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -13,6 +15,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from jobstatus import v1 as pb
 from jobstatus_grpc.cli.connection import connected
 from jobstatus_grpc.cli.failures import Refused, line_of
+from jobstatus_grpc.cli.progress import is_watched, progress_of
+from jobstatus_grpc.cli.tables import on_terminal
 from jobstatus_grpc.cli.terminal import clean, say, totals_words
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.convert.resources import granule_report_to_pb, job_report_to_pb
@@ -26,26 +30,41 @@ MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 
 
 def send_reports(server: str, project_id: str, file: str, as_json: bool) -> int:
-    """Send the reports in `file`, each when its line is read, and answer each with a line."""
-    with connected(server, project_id) as client:
-        for number, line in _lines(file):
-            with line_of(number):
-                name, request = _request(line)
-                response = client.report(request)
-            if as_json:
-                say(json.dumps({name: MessageToDict(response, preserving_proto_field_name=True)}))
-            else:
-                job_id = request.job.job_id if isinstance(request, pb.ReportJobRequest) else request.job_id
-                say(f"line {number}: {_response_words(job_id, response)}")
+    """Send the reports in `file`, each when its line is read, and answer each with a line.
+
+    Who is shown a bar instead needs no line for each; what has come of all of them is told in the end.
+    """
+    counted: Counter[str] = Counter()
+    with connected(server, project_id) as client, _opened(file) as source:
+        watched = is_watched(source)
+        with progress_of(source) if watched else nullcontext(lambda _: None) as advance:
+            for number, line in enumerate(source, 1):
+                if line.strip():
+                    words = _send(client, number, line, as_json, counted)
+                    if not (watched and on_terminal()):
+                        say(words)
+                advance(len(line))
+    if counted["reports"] > 1 and not as_json:
+        told = ", ".join(f"{counted[name]} {name}" for name in ("applied", "unchanged", "stale"))
+        say(f"{counted['reports']} reports: {told}")
     return 0
 
 
-def _lines(file: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers."""
-    with _opened(file) as source:
-        for number, line in enumerate(source, 1):
-            if line.strip():
-                yield number, line
+def _send(client: JobStatusClient, number: int, line: bytes, as_json: bool, counted: Counter[str]) -> str:
+    """Send the report in a line, count what has come of it, and return the answer."""
+    with line_of(number):
+        name, request = _request(line)
+        response = client.report(request)
+    counted.update(
+        reports=1,
+        applied=response.applied_count,
+        unchanged=response.unchanged_count,
+        stale=response.stale_count,
+    )
+    if as_json:
+        return json.dumps({name: MessageToDict(response, preserving_proto_field_name=True)})
+    job_id = request.job.job_id if isinstance(request, pb.ReportJobRequest) else request.job_id
+    return f"line {number}: {_response_words(job_id, response)}"
 
 
 def _opened(file: str) -> BinaryIO:

@@ -86,6 +86,16 @@ def error_words(error: pb.ItemError) -> str:
     return clean(": ".join(filter(None, (error.code, error.reason))))
 
 
+def why_words(granule: pb.Granule) -> str:
+    """Return why a granule is as it is, in words; empty if nobody said."""
+    return error_words(granule.error) or clean(granule.message)
+
+
+def clock_words(moment: Timestamp) -> str:
+    """Return a time of day, to the second."""
+    return f"{moment.ToDatetime():%H:%M:%S}Z"
+
+
 def time_words(moment: Timestamp) -> str:
     """Return a time, to the second."""
     return f"{moment.ToDatetime():%Y-%m-%d %H:%M:%S}Z"

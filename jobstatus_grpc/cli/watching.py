@@ -1,259 +1,208 @@
-"""The command that watches: frames for programs, lines for people, and on a terminal a bar that moves."""
+"""The command that watches: any number of jobs, until they end or enough has been seen."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
+import math
 import os
+import shlex
+import signal
 import sys
-import time
-from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, closing
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from typing import Final, NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.cli.connection import connected
-from jobstatus_grpc.cli.failures import JOB_FAILED, Refused
-from jobstatus_grpc.cli.terminal import (
-    clean,
-    error_words,
-    granule_name,
-    granule_state,
-    job_state,
-    json_line,
-    say,
-    state_word,
-    totals_words,
-)
-from jobstatus_grpc.client import JobStatusRpcError
+from jobstatus_grpc.cli.connection import CONNECT_TIMEOUT, hinted
+from jobstatus_grpc.cli.failures import INTERRUPTED, JOB_FAILED, TERMINATED, TIMED_OUT, Refused
+from jobstatus_grpc.cli.live import LiveView
+from jobstatus_grpc.cli.nodes import Node
+from jobstatus_grpc.cli.terminal import clean
+from jobstatus_grpc.cli.tokens import token_of, token_words
+from jobstatus_grpc.cli.views import JsonView, LinesView, View
+from jobstatus_grpc.client import AsyncJobStatusClient, BrokenPromise, JobStatusRpcError
 
-# Beyond these a burst of changes is counted on a terminal, not shown: nobody reads a thousand lines a second.
-_SHOWN_CHANGES: Final = 8
-_SHOWN_FAILURES: Final = 20
-# From here on it is worth telling that the server has lost sight of its database.
-_NOTABLE_LAG: Final = 3.0
-
-_STYLES: Final = {"SUCCEEDED": "green", "FAILED": "red", "STAGED": "cyan", "RUNNING": "cyan"}
+_FRAMES_A_SECOND: Final = 8
+# With a live view: enough for a bar that moves, and to know soon how long the reporter has been silent.
+_LIVE_INTERVAL: Final = 0.25
+_LIVE_HEARTBEAT: Final = 5.0
 
 
-class Line(NamedTuple):
-    """A line of a watch, and the state it is about."""
+class Asked(NamedTuple):
+    """What is to be watched, and how.
 
-    text: str
-    state: str = ""
+    Attributes:
+        server: the addresses.
+        project_id: the jobs' project.
+        job_ids: the jobs.
+        resume_tokens: where to go on with each of them, in base64; or none.
+        until: what ends the watch of a job: `terminal`, `any_failure`, or a share of its granules.
+        timeout: after how many seconds to leave; `None` for never.
+        wait_for_job: whether to wait for jobs that are not there yet.
+        snapshot_only: whether to end with the snapshot.
+    """
+
+    server: str
+    project_id: str
+    job_ids: Sequence[str]
+    resume_tokens: Sequence[str] = ()
+    until: str | float = "terminal"
+    timeout: float | None = None
+    wait_for_job: bool = False
+    snapshot_only: bool = False
 
 
-def watch_job(
-    server: str, project_id: str, job_id: str, resume_token: str, snapshot_only: bool, as_json: bool
-) -> int:
-    """Show a watch until its end; return how the job ended."""
-    token = _token(resume_token)
-    ended = pb.JOB_STATE_UNSPECIFIED
-    with connected(server, project_id) as client, _view(as_json) as view:
-        frames = client.watch(job_id, token, snapshot_only=snapshot_only, on_break=view.broken)
-        with closing(frames):
-            for frame in frames:
-                view.show(frame)
-                ended = frame.completed.job.state
-    return JOB_FAILED if ended == pb.JOB_STATE_FAILED else 0
-
-
-def _token(text: str) -> bytes:
+def watch_jobs(asked: Asked, as_json: bool) -> int:
+    """Show watches until their end; return how the jobs stand then."""
+    root = _root(asked)
+    view = _view(root, as_json)
+    over = False
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise Refused(f"the resume token is not base64: {error}") from error
+        with _shown(view):
+            over = asyncio.run(_watch_all(asked, root, view))
+    except (KeyboardInterrupt, asyncio.CancelledError) as interrupted:
+        _say_how_to_go_on(asked, root)
+        return INTERRUPTED if isinstance(interrupted, KeyboardInterrupt) else TERMINATED
+    return _status(asked, root, over)
 
 
-def _view(as_json: bool) -> View:
+def _status(asked: Asked, root: Node, over: bool) -> int:
+    """Return the exit status for how the watches have ended.
+
+    Raises:
+        JobStatusRpcError: one of them has failed.
+        BrokenPromise: so has one of them.
+    """
+    nodes = root.children.values()
+    with hinted(asked.server):
+        for node in nodes:
+            if node.failure is not None:
+                raise node.failure
+    if over:
+        _say_how_to_go_on(asked, root)
+        return TIMED_OUT
+    failed = any(_has_failed(node, asked.until) for node in nodes)
+    return JOB_FAILED if failed and not asked.snapshot_only else 0
+
+
+def _root(asked: Asked) -> Node:
+    """Return the root above the jobs."""
+    tokens = asked.resume_tokens or [""] * len(asked.job_ids)
+    if len(tokens) != len(asked.job_ids):
+        raise Refused(
+            f"there are {len(asked.job_ids)} jobs and {len(tokens)} resume tokens: each job needs one"
+        )
+    root = Node()
+    for job_id, token in zip(asked.job_ids, tokens, strict=True):
+        if job_id in root.children:
+            raise Refused(f"job {clean(job_id)} is there twice")
+        root.children[job_id] = Node(job_id, token_of(token, "--resume-token"))
+    return root
+
+
+def _view(root: Node, as_json: bool) -> View:
     if as_json:
-        return JsonView()
+        return JsonView(root)
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    return TerminalView() if on_terminal else LinesView()
+    if not on_terminal:
+        return LinesView(root)
+    return LiveView(root, Console(highlight=False, markup=False, emoji=False))
 
 
-class View(AbstractContextManager["View"]):
-    """Shows the frames of a watch. A break is told once, until frames come again."""
-
-    def __init__(self) -> None:
-        self.trouble = ""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    @abstractmethod
-    def tell(self, frame: pb.WatchJobResponse) -> None:
-        """Write what `frame` says."""
-
-    def show(self, frame: pb.WatchJobResponse) -> None:
-        """Write what `frame` says; the connection is well."""
-        self.trouble = ""
-        self.tell(frame)
-
-    def broken(self, error: JobStatusRpcError) -> None:
-        """Say that the connection is not well."""
-        if not self.trouble:
-            sys.stderr.write(f"warning: the watch broke off and is tried again: {clean(str(error))}\n")
-        self.trouble = error.reason or error.code.name
+@contextmanager
+def _shown(view: View) -> Iterator[None]:
+    view.start()
+    try:
+        yield
+    finally:
+        view.stop()
 
 
-class JsonView(View):
-    """One frame a line, in protobuf's JSON."""
+async def _watch_all(asked: Asked, root: Node, view: View) -> bool:
+    """Watch all jobs until each has reached its end; return whether the time was over before."""
+    async with AsyncJobStatusClient(
+        asked.server, asked.project_id, connect_timeout=CONNECT_TIMEOUT
+    ) as client:
+        watches = [asyncio.create_task(_follow(client, node, view, asked)) for node in root.children.values()]
+        try:
+            return await _show_until_ended(set(watches), view, asked.timeout)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
 
-    def tell(self, frame: pb.WatchJobResponse) -> None:
-        say(json_line(frame))
+
+async def _show_until_ended(watches: set[asyncio.Task[None]], view: View, seconds: float | None) -> bool:
+    """Show what watches bring; return whether the time was over before they were."""
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    with suppress(NotImplementedError):  # Not on Windows. Elsewhere the terminal is left as it was found.
+        loop.add_signal_handler(signal.SIGTERM, lambda: current and current.cancel())
+    end = math.inf if seconds is None else loop.time() + seconds
+    while watches and loop.time() < end:
+        rest = min(1 / _FRAMES_A_SECOND, end - loop.time())
+        ended, watches = await asyncio.wait(watches, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+        for watch in ended:
+            watch.result()  # What is raised here is no error of the service's.
+        view.refresh()
+    return bool(watches)
 
 
-class LinesView(View):
-    """One change a line."""
+async def _follow(client: AsyncJobStatusClient, node: Node, view: View, asked: Asked) -> None:
+    """Watch one job. What ends it early is left in its node: it is no reason to end the others."""
 
-    def tell(self, frame: pb.WatchJobResponse) -> None:
-        for line in _lines(frame):
-            say(line.text)
+    def broken(error: JobStatusRpcError) -> None:
+        view.broken(node, error)
+        node.broken(error)
 
-
-class TerminalView(View):
-    """The job's progress on the last line, the latest changes and every failure scrolling above it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._console = Console(highlight=False, markup=False, emoji=False)
-        self._state = ""
-        self._totals = pb.GranuleTotals()
-        self._lag = 0.0
-        self._reported: float | None = None
-        # Last: it asks for the status at once.
-        self._live = Live(console=self._console, get_renderable=self._status, refresh_per_second=4)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def tell(self, frame: pb.WatchJobResponse) -> None:
-        self._note(frame)
-        lines = list(_few(_lines(frame)))
-        if lines:
-            text = Text("\n").join(Text(line.text, _STYLES.get(line.state, "")) for line in lines)
-            self._console.print(text, soft_wrap=True)
-
-    def _note(self, frame: pb.WatchJobResponse) -> None:
-        if frame.HasField("totals"):
-            self._totals = frame.totals
-        for job in _jobs(frame):
-            self._state = job_state(job)
-        if frame.HasField("heartbeat"):
-            self._lag = frame.heartbeat.lag.ToTimedelta().total_seconds()
-            if frame.heartbeat.HasField("last_report_time"):
-                self._reported = frame.heartbeat.last_report_time.seconds
-        elif frame.HasField("changes"):
-            self._lag, self._reported = 0.0, time.time()
-
-    def _status(self) -> Table:
-        totals = self._totals
-        total = totals.pending_count + totals.staged_count + totals.succeeded_count
-        total += totals.failed_count + totals.unspecified_count
-        done = totals.succeeded_count + totals.failed_count
-        style = "red" if totals.failed_count else "green"
-        row = Table.grid(padding=(0, 1))
-        for _ in range(5):
-            row.add_column(no_wrap=True)
-        row.add_row(
-            Text(self._state or "connecting", _STYLES.get(self._state, "")),
-            ProgressBar(
-                total=max(total, 1), completed=done, width=20, complete_style="cyan", finished_style=style
-            ),
-            Text(f"{done}/{total}"),
-            Text(totals_words(totals).partition(": ")[2]),
-            Text(self._news(), "dim"),
+    live = view.delivery == pb.DELIVERY_LATEST
+    try:
+        if node.token and live:
+            node.know((await client.get(node.job_id, view=pb.JOB_VIEW_BASIC)).job)
+        updates = client.watch(
+            node.job_id,
+            node.token,
+            heartbeats=view.heartbeats,
+            delivery=view.delivery,
+            min_interval=_LIVE_INTERVAL if live else None,
+            heartbeat_interval=_LIVE_HEARTBEAT if live else None,
+            wait_for_job=asked.wait_for_job,
+            snapshot_only=asked.snapshot_only,
+            on_break=broken,
         )
-        return row
-
-    def _news(self) -> str:
-        """Return what keeps the bar from moving, if anything does."""
-        if self.trouble:
-            return f"({self.trouble}: trying again)"
-        if self._lag >= _NOTABLE_LAG:
-            return f"(the server has not read its database for {self._lag:.0f} s)"
-        silence = 0.0 if self._reported is None else time.time() - self._reported
-        return f"(last report {silence:.0f} s ago)" if silence >= _NOTABLE_LAG else ""
+        async with aclosing(updates):
+            async for update in updates:
+                node.take(update)
+                view.tell(node, update)
+                if update.whole and _is_reached(node, asked.until):
+                    return
+    except (JobStatusRpcError, BrokenPromise) as error:
+        node.failure = error
 
 
-def _jobs(frame: pb.WatchJobResponse) -> Iterator[pb.Job]:
-    """Yield the job as `frame` tells it, as often as it does."""
-    if frame.snapshot.HasField("job"):
-        yield frame.snapshot.job
-    for change in frame.changes.changes:
-        if change.HasField("job"):
-            yield change.job
-    if frame.HasField("completed"):
-        yield frame.completed.job
+def _is_reached(node: Node, until: str | float) -> bool:
+    """Return whether what ends the watch of a job holds; its own end comes by itself."""
+    if until == "any_failure":
+        return _has_failed(node, until)
+    if isinstance(until, float) and node.job.granules_complete:
+        return node.total > 0 and node.done >= until * node.total
+    return False
 
 
-def _lines(frame: pb.WatchJobResponse) -> Iterator[Line]:
-    """Yield what `frame` tells a person."""
-    kind = frame.WhichOneof("frame")
-    if kind == "snapshot":
-        for job in _jobs(frame):
-            words = f"attempt {job.attempt}, revision {frame.revision}, {totals_words(frame.totals)}"
-            yield Line(f"job {clean(job.job_id)} is {job_state(job)}: {words}", job_state(job))
-        for granule in frame.snapshot.granules:
-            if granule.state == pb.GRANULE_STATE_FAILED:
-                yield Line(f"{_time(granule.update_time)}  {_granule_words(granule)}", "FAILED")
-    elif kind == "changes":
-        for change in frame.changes.changes:
-            yield _change_line(change)
-    elif kind == "reset":
-        yield Line(f"what was told before no longer holds ({clean(frame.reset.reason)}): it begins anew")
-    elif kind == "completed":
-        job = frame.completed.job
-        words = ", ".join(filter(None, (totals_words(frame.totals), error_words(job.error))))
-        yield Line(f"job {clean(job.job_id)} has ended: {job_state(job)}, {words}", job_state(job))
+def _has_failed(node: Node, until: str | float) -> bool:
+    any_granule = until == "any_failure" and node.job.totals.failed_count > 0
+    return node.job.state == pb.JOB_STATE_FAILED or any_granule
 
 
-def _change_line(change: pb.Change) -> Line:
-    when = f"{_time(change.change_time)}  #{change.revision}"
-    if change.HasField("job"):
-        return Line(
-            f"{when}  job is {job_state(change.job)}, attempt {change.job.attempt}", job_state(change.job)
-        )
-    granule = change.granule.granule
-    moved = change.granule.HasField("previous_state") and change.granule.previous_state != granule.state
-    before = f"{state_word(change.granule.previous_state)} -> " if moved else ""
-    return Line(f"{when}  {_granule_words(granule, before)}", granule_state(granule))
-
-
-def _granule_words(granule: pb.Granule, before: str = "") -> str:
-    why = error_words(granule.error) or clean(granule.message)
-    return f"{granule_name(granule)}  {before}{granule_state(granule)}" + (f"  {why}" if why else "")
-
-
-def _time(moment: Timestamp) -> str:
-    return f"{moment.ToDatetime():%H:%M:%S}Z"
-
-
-def _few(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield as many of `lines` as a person can follow: failures before others, of each the latest."""
-    held = list(lines)
-    failures = [index for index, line in enumerate(held) if line.state == "FAILED"]
-    others = [index for index, line in enumerate(held) if line.state != "FAILED"]
-    shown = sorted(failures[-_SHOWN_FAILURES:] + others[-_SHOWN_CHANGES:])
-    if len(shown) < len(held):
-        yield Line(f"({len(held) - len(shown)} more changes)")
-    for index in shown:
-        yield held[index]
+def _say_how_to_go_on(asked: Asked, root: Node) -> None:
+    """Say with which command the watch goes on where it is."""
+    open_nodes = [node for node in root.children.values() if not node.ended and node.failure is None]
+    words = ["jobstatus", "watch", *(node.job_id for node in open_nodes)]
+    if any(node.token for node in open_nodes):
+        for node in open_nodes:
+            words += ["--resume-token", token_words(node.token)]
+    words += ["--server", asked.server] + (["--project-id", asked.project_id] if asked.project_id else [])
+    if open_nodes:
+        with suppress(OSError):  # The terminal may be gone.
+            sys.stderr.write(f"to go on: {clean(shlex.join(words))}\n")

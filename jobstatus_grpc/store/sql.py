@@ -155,7 +155,7 @@ class SqlJobStore(JobStore):
     def _newest(
         self, chosen: Select[Any], column: ColumnElement[Any], value: str | int, first: int, end: int
     ) -> Select[Any]:
-        """Restrict a selection to jobs whose column has a value, from `first` to before `end`, newest first."""
+        """Restrict a selection to jobs whose column has a value, `first` to before `end`, newest first."""
         jobs = chosen.where(column == value, _JOB.job_pk >= first, _JOB.job_pk < end)
         return jobs.order_by(_JOB.job_pk.desc())
 

@@ -134,6 +134,6 @@ def test_servers_started_at_once_on_one_empty_file_all_serve(sqlite_url: str) ->
         # All have the identity of one store: they give the same tokens, and take each other's.
         assert len(set(tokens)) == 4
         for client in clients:
-            (frame,) = client.watch("j0", tokens[0], snapshot_only=True)
+            (frame,) = client.frames("j0", tokens[0], snapshot_only=True)
             assert frame.HasField("heartbeat")
         assert all(server.terminate() == 0 for server in servers)

@@ -151,7 +151,7 @@ def test_a_listener_that_is_killed_every_second_loses_no_change_and_little_time(
         begun = threading.Event()
 
         def watch() -> None:
-            for frame in client.watch(JOB.job_id):
+            for frame in client.frames(JOB.job_id):
                 now = time.time()
                 begun.set()
                 for change in frame.changes.changes:

@@ -1,4 +1,10 @@
-"""What a call of the client can fail with."""
+"""What a call of the client can fail with.
+
+JobStatusRpcError      the service, or the way to it, answered with an error
+  ClientClosed         the client was closed meanwhile
+  ServerSilent         a server, or the way to it, is dead without having said so
+BrokenPromise          a watch proved that its server does not keep what it promises
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,12 @@ from jobstatus_grpc.errors import Violation
 
 # What a broken connection is called when it is not called UNAVAILABLE.
 _TRANSPORT_WORDS: Final = ("rst_stream", "stream removed", "goaway", "connection reset", "socket closed")
+
+_PROMISES: Final = {
+    "W1": "the promise that changes come in order (W1)",
+    "W2": "the promise that no change comes twice (W2)",
+    "W3": "the promise that no change is missing (W3)",
+}
 
 
 class JobStatusRpcError(Exception):
@@ -93,6 +105,45 @@ class JobStatusRpcError(Exception):
         if self.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and not self.reason:
             return any(word in self.message.lower() for word in _TRANSPORT_WORDS)
         return False
+
+
+class ClientClosed(JobStatusRpcError):
+    """The client was closed before or during the call."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.CANCELLED, "the client is closed")
+
+    @property
+    def retryable(self) -> bool:
+        """No: a client is not opened again."""
+        return False
+
+
+class ServerSilent(JobStatusRpcError):
+    """Nothing has come on a stream for longer than a server that is well is silent."""
+
+    def __init__(self, seconds: float) -> None:
+        words = f"nothing has come from the server for {seconds:.1f} s"
+        super().__init__(grpc.StatusCode.UNAVAILABLE, words)
+
+
+class BrokenPromise(Exception):
+    """The frames of a watch contradict each other: the server does not keep what it promises.
+
+    Attributes:
+        promise: which one, as `jobstatus verify` counts them: `W1`, `W2`, `W3`.
+        revision: up to where everything had come.
+    """
+
+    def __init__(self, promise: str, revision: int, words: str) -> None:
+        super().__init__(f"{_PROMISES[promise]} is broken after revision {revision}: {words}")
+        self.promise = promise
+        self.revision = revision
+
+
+def connection_given_up() -> JobStatusRpcError:
+    """Return the error of a call on a connection that another call has found dead."""
+    return JobStatusRpcError(grpc.StatusCode.CANCELLED, "the connection was given up")
 
 
 def reason_of(error: BaseException) -> str:
