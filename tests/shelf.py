@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from reports import Ledger
-
 from jobstatus_grpc.formats import FORMATS, Parsed, documents
-from jobstatus_grpc.model import Details, GranuleReport, JobReport, Report, WholeJob
+from jobstatus_grpc.merge import merge_report
+from jobstatus_grpc.model import (
+    Details,
+    Granule,
+    GranuleKey,
+    GranuleReport,
+    Job,
+    JobKey,
+    JobReport,
+    Report,
+    WholeJob,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -28,13 +37,15 @@ def parsed(document: object, form: str = "auto", project_id: str = "default") ->
 
 
 class Shelf:
-    """A job that came out of documents and reports, with all that is kept of it."""
+    """A tree of jobs that came out of documents and reports, with all that is kept of them."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.details: Details | None = None
-        self.document: str | None = None
-        self.sub_jobs: dict[str, Shelf] = {}
+        self.root: JobKey | None = None
+        self._jobs: dict[JobKey, Job] = {}
+        self._granules: dict[GranuleKey, Granule] = {}
+        self._details: dict[JobKey, Details] = {}
+        self._documents: dict[JobKey, str] = {}
+        self._clock = 1_000
 
     @classmethod
     def of(cls, document: object, form: str = "auto") -> Self:
@@ -50,30 +61,72 @@ class Shelf:
 
     def report(self, *granules: GranuleReport, **fields: Any) -> None:
         """Take a report of the job and of granules."""
-        key = self.ledger.stands.key if self.ledger.job else ("default", fields.pop("job_id", "j"))
+        key = self.root or ("default", fields.pop("job_id", "j"))
         self._merge(JobReport(*key, **fields), granules, authoritative=False)
 
+    def report_sub_job(self, job_id: str, **fields: Any) -> None:
+        """Take a report of a job below."""
+        self._merge(JobReport(self.stands.project_id, job_id, **fields), (), authoritative=False)
+
+    @property
+    def stands(self) -> Job:
+        """The job; there is one."""
+        assert self.root is not None
+        return self._jobs[self.root]
+
+    @property
+    def details(self) -> Details | None:
+        """Its details."""
+        return self._details.get(self.stands.key)
+
+    @property
+    def document(self) -> str | None:
+        """Its source document."""
+        return self._documents.get(self.stands.key)
+
+    def forget_document(self) -> None:
+        """Have the job as if it had been reported without a document."""
+        del self._documents[self.stands.key]
+
+    @property
+    def sub_job_ids(self) -> set[str]:
+        """The ids of all jobs below."""
+        return {key.job_id for key in self._jobs if key != self.root}
+
     def _merge(self, job: JobReport, granules: tuple[GranuleReport, ...], *, authoritative: bool) -> None:
-        attempt = self.ledger.stands.attempt if self.ledger.job else 0
-        self.ledger.take(Report(job.key, job, granules, authoritative))
-        if self.ledger.stands.attempt > attempt:
-            self.details = self.document = None
-        self.details = job.details or self.details
-        self.document = job.document or self.document
-        for sub_job in job.sub_jobs:
-            assert sub_job.parent_job_id == job.job_id
-            part = self.sub_jobs.setdefault(sub_job.job_id, Shelf())
-            part._merge(sub_job, (), authoritative=authoritative)
+        self._clock += 1_000
+        self.root = self.root or job.key
+        known = self._granules if job.key == self.root else {}
+        report = Report(job.key, job, granules, authoritative)
+        attempts = {key: each.attempt for key, each in self._jobs.items()}
+        merged = merge_report(self._jobs, known, report, self._clock, self._clock)
+        self._jobs.update(merged.jobs)
+        self._granules.update(merged.granules)
+        self._keep(job, attempts)
+
+    def _keep(self, told: JobReport, attempts: Mapping[JobKey, int]) -> None:
+        """Keep what the merge does not know of: of a new attempt only what was told with it."""
+        key = told.key
+        if self._jobs[key].attempt > attempts.get(key, 0):
+            self._details.pop(key, None)
+            self._documents.pop(key, None)
+        if told.details is not None:
+            self._details[key] = told.details
+        if told.document is not None:
+            self._documents[key] = told.document
+        for sub_job in told.sub_jobs:
+            assert sub_job.parent_job_id == told.job_id
+            self._keep(sub_job, attempts)
 
     def whole(self) -> WholeJob:
         """Return the job as a store reads it for a document."""
-        return WholeJob(
-            self.ledger.stands,
-            self.details,
-            self.document,
-            [self.ledger.granules[key] for key in sorted(self.ledger.granules)],
-            [part.whole() for part in self.sub_jobs.values()],
-        )
+        granules = [self._granules[key] for key in sorted(self._granules)]
+        return self._whole(self.stands.key)._replace(granules=granules)
+
+    def _whole(self, key: JobKey) -> WholeJob:
+        parts = [each.key for each in self._jobs.values() if each.parent_job_id == key.job_id]
+        documents = self._details.get(key), self._documents.get(key)
+        return WholeJob(self._jobs[key], *documents, (), [self._whole(part) for part in parts])
 
     def text(self, form: str) -> str:
         """Return the job's document in a form, as text."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from reports import granule, only
@@ -11,7 +13,6 @@ from reports import granule, only
 from jobstatus_grpc.errors import StoreUnavailable
 from jobstatus_grpc.model import GranuleState, JobKey, JobReport, Report
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import JobStore
 
 
 def key(name: str) -> JobKey:
@@ -34,22 +35,22 @@ def tree(*args: JobReport | str, **fields: Any) -> Report:
 def report_everywhere(url: str, names: list[str], first: int, rounds: int) -> None:
     """Report granules of the jobs, beginning with a different one in every process."""
     store = open_store(url)
-    store.prepare()
+    _patiently(store.prepare)
     for number in range(rounds):
         for index in range(first, first + len(names)):
             state = GranuleState(1 + number % 4)
             reported = only(
                 granule(f"{first}", state, attempt=number + 1), key=key(names[index % len(names)])
             )
-            _report(store, reported)
+            _patiently(partial(store.report, reported))
     store.close()
 
 
-def _report(store: JobStore, report: Report) -> None:
-    """Report until it is taken: among many writers a file is busy for longer than a report waits."""
+def _patiently(call: Callable[[], object]) -> None:
+    """Call until it works: among many writers a file is busy for longer than one of them waits."""
     while True:
         with suppress(StoreUnavailable):
-            store.report(report)
+            call()
             return
 
 

@@ -84,7 +84,7 @@ class TreeGrowth:
                 above = trees.parent_key(job)
                 if above is None or above in self.job_pks:
                     parent_pk = None if above is None else self.job_pks[above]
-                    level[key] = rows.new_job_values(job, self._written[key], root_pk, parent_pk)
+                    level[key] = rows.new_job_row(job, self._written[key], root_pk, parent_pk)
             inserted = self._store.insert_jobs(self._connection, list(level.values()))
             if len(inserted) < len(level):
                 raise JobTaken

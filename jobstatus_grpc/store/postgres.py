@@ -20,7 +20,6 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
@@ -66,8 +65,9 @@ _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
 
 def _type(name: str) -> str:
-    """Return the type of a column of `job`."""
-    return str(schema.job.c[name].type.compile(postgresql.dialect()))  # type: ignore[no-untyped-call]
+    """Return the type of a column of `job`, without its collation."""
+    column_type = schema.job.c[name].type.dialect_impl(postgresql.dialect())  # type: ignore[no-untyped-call]
+    return str(column_type.compile(postgresql.dialect())).partition(" ")[0]  # type: ignore[no-untyped-call]
 
 
 _BEGIN_WRITE: Final = text(_BEGIN)
@@ -107,6 +107,12 @@ with logged as materialized (
 insert into change ({", ".join(_LOG_NAMES)})
 select {", ".join(_LOG_NAMES)} from logged
 """)  # noqa: S608
+_INSERT_JOBS: Final = text(f"""
+insert into job ({", ".join(rows.NEW_JOB_COLUMNS)})
+select * from unnest({", ".join(f"cast(:{name} as {_type(name)}[])" for name in rows.NEW_JOB_COLUMNS)})
+on conflict do nothing
+returning project_id, job_id, job_pk
+""")  # noqa: S608
 _JOB_NAMES: Final = (*rows.REPORTED_COLUMNS, "job_pk")
 _WRITE_JOBS: Final = text(f"""
 update job set {", ".join(f"{name} = told.{name}" for name in rows.REPORTED_COLUMNS)}
@@ -134,8 +140,6 @@ cross join lateral (
 
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
-
-    insert = staticmethod(insert)
 
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(
@@ -209,6 +213,11 @@ class PostgresJobStore(SqlJobStore):
         ).all()
         granules = [rows.granule_from_row(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
+
+    def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
+        columns = zip(rows.NEW_JOB_COLUMNS, zip(*jobs, strict=True), strict=True)
+        inserted = connection.execute(_INSERT_JOBS, {name: array_literal(values) for name, values in columns})
+        return {JobKey(row[0], row[1]): row[2] for row in inserted}
 
     def write_report(
         self, connection: Connection, jobs: Sequence[rows.Row], changes: Sequence[rows.Row]

@@ -117,6 +117,11 @@ REPORTED_COLUMNS: Final = (
     "commit_id",
     "last_report_time",
 )
+# And those that a new job has besides.
+NEW_JOB_COLUMNS: Final = (
+    *REPORTED_COLUMNS,
+    *("project_id", "job_id", "create_time", "change_floor", "root_pk", "parent_pk", "parent_job_id"),
+)
 SELECT_JOB: Final = select(*JOB_COLUMNS)
 # What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own.
 _SUB_JOB_FIELDS: Final = tuple(field for field in Job._fields if field not in {"project_id", "sub_jobs"})
@@ -225,18 +230,10 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
     )
 
 
-def new_job_values(job: Job, reported: Row, root_pk: int | None, parent_pk: int | None) -> dict[str, Any]:
-    """Return the values of a new job's row, by column; `reported` are those of REPORTED_COLUMNS."""
-    values: dict[str, Any] = dict(zip(REPORTED_COLUMNS, reported, strict=True))
-    return values | {
-        "project_id": job.project_id,
-        "job_id": job.job_id,
-        "create_time": job.create_time,
-        "change_floor": 1,
-        "root_pk": root_pk,
-        "parent_pk": parent_pk,
-        "parent_job_id": job.parent_job_id,
-    }
+def new_job_row(job: Job, reported: Row, root_pk: int | None, parent_pk: int | None) -> Row:
+    """Return the values of NEW_JOB_COLUMNS; `reported` are those of REPORTED_COLUMNS."""
+    ids = (job.project_id, job.job_id, job.create_time, 1)
+    return (*reported, *ids, root_pk, parent_pk, job.parent_job_id)
 
 
 def stored_job_from_row(row: Row) -> StoredJob:

@@ -43,20 +43,13 @@ T = TypeVar("T")
 _JOB: Final = schema.job.c
 
 
-# A row has about forty values, and SQLite takes some thirty thousand in one statement.
-_INSERTED_JOBS: Final = 500
-
-
 class SqlJobStore(JobStore):
     """A store in a relational database.
 
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
-        insert: SQLAlchemy's insert of the database's dialect, which knows ON CONFLICT.
     """
-
-    insert: Callable[..., Any]
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -97,14 +90,14 @@ class SqlJobStore(JobStore):
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
         """Return the database's clock, and those of the granules that exist."""
 
-    def insert_jobs(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> dict[JobKey, int]:
-        """Insert jobs, each a row by column, and return their rows; without those somebody else did first."""
-        inserted: dict[JobKey, int] = {}
-        for start in range(0, len(values), _INSERTED_JOBS):
-            some = self.insert(schema.job).values(values[start : start + _INSERTED_JOBS])
-            returned = some.on_conflict_do_nothing().returning(_JOB.project_id, _JOB.job_id, _JOB.job_pk)
-            inserted |= {JobKey(row[0], row[1]): row[2] for row in connection.execute(returned)}
-        return inserted
+    @abc.abstractmethod
+    def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
+        """Insert jobs, not empty, and return their rows; without those that somebody else did first.
+
+        Args:
+            connection: in a transaction that writes.
+            jobs: of NEW_JOB_COLUMNS.
+        """
 
     def find_jobs(self, connection: Connection, keys: Collection[JobKey]) -> Mapping[JobKey, StoredJob]:
         """Return those of the jobs that exist."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, exists, func, text
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
@@ -47,6 +46,9 @@ from change where job_pk = ? and revision >= ? and kind = {rows.GRANULE_KIND} or
 on conflict (job_pk, collection_id, granule_id) do update
 set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
 """  # noqa: S608
+_INSERT_JOBS: Final = f"""
+insert into job ({", ".join(rows.NEW_JOB_COLUMNS)}) values (?{", ?" * len(rows.NEW_JOB_COLUMNS[1:])})
+"""  # noqa: S608
 _UPDATE_JOB: Final = f"""
 update job set {", ".join(f"{name} = ?" for name in rows.REPORTED_COLUMNS)} where job_pk = ?
 """  # noqa: S608
@@ -64,8 +66,6 @@ from json_each(:keys) as k cross join job
 
 class SqliteJobStore(SqlJobStore):
     """A store in an SQLite file, in WAL mode, durable at every commit."""
-
-    insert = staticmethod(insert)
 
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
@@ -135,6 +135,13 @@ class SqliteJobStore(SqlJobStore):
         found = connection.exec_driver_sql(_SELECT_GRANULES, (json.dumps(keys), job_pk))
         granules = map(rows.granule_from_row, found)
         return now, {granule.key: granule for granule in granules}
+
+    def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
+        # Nobody else can have done so since this transaction has looked.
+        connection.exec_driver_sql(_INSERT_JOBS, list(jobs))
+        named = [dict(zip(rows.NEW_JOB_COLUMNS, row, strict=True)) for row in jobs]
+        keys = [JobKey(job["project_id"], job["job_id"]) for job in named]
+        return {key: stored.job_pk for key, stored in self.find_jobs(connection, keys).items()}
 
     def write_report(
         self, connection: Connection, jobs: Sequence[rows.Row], changes: Sequence[rows.Row]

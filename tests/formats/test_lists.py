@@ -58,7 +58,7 @@ def test_the_list_of_failed_tasks_is_read_and_written() -> None:
     written = json.loads(FORMATS["sdrs"].render_list([shelf.whole() for shelf in shelves]))
     assert written == FAILED
     for shelf in shelves:
-        shelf.document = None
+        shelf.forget_document()
     assert json.loads(FORMATS["sdrs"].render_list([shelf.whole() for shelf in shelves])) == FAILED
     assert shelves[0].rendered("sdrs")["status"] == "FAIL"
 
