@@ -186,6 +186,7 @@ def test_a_granule_reported_by_several_is_written_once_and_logged_with_every_mov
         (0, 1, 1),
     ]
     assert [one.position.revision for one in outcomes] == [3, 4, 4, 5, 5]
+    assert len({one.position.commit_id for one in outcomes}) == 1
     log = log_rows(database_url, created.job_pk)
     assert [(row.granule_id, row.state) for row in log[1:]] == [
         ("a", PENDING),
