@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import JOB, Ledger, fold, job, only
 
+from jobstatus_grpc.errors import JobNotFound
+from jobstatus_grpc.merge import Merged, merge_reports
 from jobstatus_grpc.model import (
+    Change,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -169,3 +172,29 @@ def test_nothing_moves_to_a_lower_position(delivered: list[Report], last: Report
     for key, was in before.items():
         now = ledger.granules[key]
         assert (now.attempt, rank[now.state]) >= (was.attempt, rank[was.state])
+
+
+@given(st.none() | reports, st.lists(reports, min_size=1, max_size=6))
+def test_reports_merged_together_are_as_if_each_had_come_alone(
+    first: Report | None, others: Sequence[Report]
+) -> None:
+    before, alone = Ledger(), Ledger()
+    if first is not None:
+        before, alone = taken(first, []), taken(first, [])
+    outcomes: list[Merged | type[Exception]] = []
+    changes: list[Change] = []
+    for report in others:
+        if alone.job is None and report.job is None:
+            outcomes.append(JobNotFound)
+            continue
+        alone.clock = 9_000
+        merged = alone.take(report)
+        outcomes.append(merged)
+        changes += merged.changes
+    together = merge_reports(before.job, before.granules, others, 10_000, 10_000)
+    assert [each if isinstance(each, Merged) else type(each) for each in together.outcomes] == outcomes
+    assert (together.job, together.changes) == (alone.job, changes)
+    assert {**before.granules, **together.granules} == alone.granules
+    assert all(
+        each.revision > (before.job.revision if before.job else 0) for each in together.granules.values()
+    )

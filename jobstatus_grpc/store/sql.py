@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -39,6 +40,8 @@ from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _JOB: Final = schema.job.c
 
@@ -173,6 +176,7 @@ class SqlJobStore(JobStore):
             if len(reports) == 1:
                 return [error]
             # One of them must be to blame, and the others are not to suffer for it.
+            _log.exception("reports cannot be written together, and are written one by one")
             return [outcome for report in reports for outcome in self.report_all([report], deadline)]
         results = [each for each in outcomes if isinstance(each, ReportResult)]
         for job_pk in {job_pk for each in results for job_pk in each.grown.values()}:

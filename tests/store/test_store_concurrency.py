@@ -21,6 +21,7 @@ from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportRe
 T = TypeVar("T")
 
 THREADS = 8
+PROCESSES = 8
 
 
 def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
@@ -217,6 +218,43 @@ def prepare_and_report(url: str, name: str) -> tuple[Identity, int]:
         return store.identity, store.report(job(granule(name), key=JobKey("p", name))).job_pk
     finally:
         store.close()
+
+
+def report_groups(url: str, process: int) -> list[ReportResult]:
+    """Report to the one job as a process of its own does, several reports together each time."""
+    store = open_store(url)
+    try:
+        store.prepare()
+        outcomes = [
+            outcome
+            for turn in range(10)
+            for outcome in store.report_all(
+                [
+                    only(granule(f"p{process}-{turn}", STAGED), granule("all", attempt=turn + 1)),
+                    only(granule("all", STAGED, attempt=turn + 1)),
+                    only(granule(f"p{process}-{turn}", SUCCEEDED)),
+                ]
+            )
+        ]
+        return [outcome for outcome in outcomes if isinstance(outcome, ReportResult)]
+    finally:
+        store.close()
+
+
+def test_eight_processes_reporting_to_one_job_leave_a_log_without_gaps(
+    store: JobStore, database_url: str
+) -> None:
+    created = store.report(job(state=JobState.RUNNING))
+    with get_context("spawn").Pool(PROCESSES) as pool:
+        made = pool.starmap(report_groups, [(database_url, index) for index in range(PROCESSES)], 1)
+        pool.close()
+        pool.join()
+    results = [result for each in made for result in each]
+    assert len(results) == PROCESSES * 10 * 3
+    # What is each process's own was news to the store twice; the one granule of all moved twice an attempt.
+    assert sum(result.applied for result in results) == PROCESSES * 10 * 2 + 10 * 2
+    assert store.read_job(JOB).job.revision == 1 + PROCESSES * 10 * 2 + 10 * 2
+    check_history(store, database_url, [created, *results])
 
 
 @pytest.fixture

@@ -20,13 +20,14 @@ from stored import granules, log_rows, run
 from jobstatus_grpc.errors import (
     DeadlineExceeded,
     HistoryChanged,
+    InvalidRequest,
     JobNotFound,
     SchemaMismatch,
     StoreUnavailable,
 )
-from jobstatus_grpc.model import Report, Totals
+from jobstatus_grpc.model import MAX_GRANULE_BYTES, Report, Totals
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import GranuleQuery, JobStore
+from jobstatus_grpc.store.base import GranuleQuery, JobStore, ReportResult
 
 BEFORE: Moment = "before the commit"
 AFTER: Moment = "after the commit"
@@ -182,6 +183,54 @@ def test_the_answer_to_a_report_in_doubt_counts_its_items_as_the_first_try_did(
     result = far.report(only(granule("a", STAGED), granule("b", STAGED), granule("a", STAGED)))
     assert (result.applied, result.unchanged, result.stale) == (1, 1, 1)
     assert (result.changed, result.totals) == (True, Totals(staged=1, succeeded=1))
+
+
+@pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER)], ids=" then ".join)
+@pytest.mark.parametrize("created", [False, True], ids=["update", "creation"])
+def test_reports_written_together_whose_commit_is_in_doubt_are_each_taken_once(
+    far: JobStore, proxy: Proxy, postgres_url: str, created: bool, cuts: tuple[Moment, ...]
+) -> None:
+    if not created:
+        far.report(job())
+    proxy.cut_commits(*cuts)
+    outcomes = far.report_all(
+        [
+            job(granule("a", STAGED), granule("b"), description="d"),
+            only(granule("c", message="m" * MAX_GRANULE_BYTES)),
+            only(granule("a", STAGED), granule("b", SUCCEEDED), granule("a", SUCCEEDED)),
+            only(granule("b", STAGED)),
+            only(granule("c", STAGED)),
+        ]
+    )
+    assert proxy.commits_cut == len(cuts)
+    refused = outcomes[1]
+    assert isinstance(refused, InvalidRequest)
+    first, moved, stale, last = [each for each in outcomes if isinstance(each, ReportResult)]
+    assert [(each.applied, each.unchanged, each.stale) for each in (first, moved, stale, last)] == [
+        (3, 0, 0),
+        (2, 1, 0),
+        (0, 0, 1),
+        (1, 0, 0),
+    ]
+    log = log_rows(postgres_url, first.job_pk)
+    assert [row.granule_id for row in log] == [None, "a", "b", None, "b", "a", "c"]
+    assert [row.revision for row in log] == list(range(1, 8))
+    assert {row.commit_id for row in log[not created :]} == {last.position.commit_id}
+    assert [each.position.revision for each in (first, moved, stale, last)] == [4, 6, 6, 7]
+    for each in (first, moved, stale, last):
+        assert each.totals == log[each.position.revision - 1].totals
+    stored = far.read_job(JOB)
+    assert (stored.position, stored.job.totals) == (last.position, Totals(staged=1, succeeded=2))
+    assert run(postgres_url, "SELECT count(*) FROM job")[0][0] == 1
+
+
+def test_reports_written_together_are_all_refused_while_the_database_is_away(
+    store: JobStore, postgres_url: str
+) -> None:
+    first = store.report(job(granule("a")))
+    with lock_on_job(postgres_url), pytest.raises(StoreUnavailable):
+        store.report_all([only(granule("a", STAGED)), only(granule("b"))])
+    assert store.read_job(JOB).position == first.position
 
 
 @pytest.mark.parametrize("cut", [BEFORE, AFTER])
