@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
+from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.deliveries import Entry
 from jobstatus_grpc.errors import HistoryChanged, JobStatusError, StoreUnavailable
 from jobstatus_grpc.model import (
@@ -29,6 +30,7 @@ from jobstatus_grpc.model import (
     WholeJob,
 )
 from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
+from jobstatus_grpc.tokens import ResumePoint
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +87,23 @@ class FrameEncoder(Protocol):
         """Return the end of a watch, for a job that has ended."""
 
 
+class Place(NamedTuple):
+    """Where a stream is, as each of its frames tells: what it has delivered, that frame included.
+
+    Without a token it is in a snapshot, or has nothing yet.
+    """
+
+    revision: int = 0
+    totals: Totals = Totals()
+    token: bytes = b""
+
+
 class Frame(NamedTuple):
     """A frame of changes, and where a stream is after it."""
 
     data: bytes
-    position: Position
-    totals: Totals
-    token: bytes
+    point: ResumePoint
+    place: Place
 
 
 class Replaced(JobStatusError):
@@ -121,36 +133,28 @@ class Feed:
         key: the job's ids.
         stored: the job as last read; its position may lie beyond what has been read of the log.
         head: up to where the log has been read.
+        rest: where there is nothing to do for a watcher but to wait: the head, unless it is the job's end.
+        over: why nothing will come from this feed any more: HistoryChanged, Replaced, JobDeleted, or a bug.
         last_read: the moment, of `time.monotonic()`, at which the store was last known to be at `stored`.
-        watchers: how many watch.
+        watchers: the alarms of those who watch.
     """
 
     def __init__(self, stored: StoredJob, position: Position, reading: Reading) -> None:
         self.key: JobKey = stored.job.key
         self.stored = stored
+        self.head = position
+        self.over: Exception | None = None
         self.last_read = time.monotonic()
-        self.watchers = 0
+        self.watchers: set[Alarm] = set()
         self._reading = reading
         self._base = position
         self._entries: deque[Entry] = deque()
         self._kept_bytes = 0
         self._frames: dict[tuple[Position, Delivery], Frame] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._sleepers: set[asyncio.Future[None]] = set()
-        self._over: Exception | None = None
         self._task: asyncio.Task[None] | None = None
         self._asked = False
         self._lookers: list[asyncio.Future[None]] = []
-
-    @property
-    def head(self) -> Position:
-        """Up to where the log has been read."""
-        return self._entries[-1].position if self._entries else self._base
-
-    @property
-    def over(self) -> Exception | None:
-        """Why nothing will come from this feed any more: HistoryChanged, Replaced, JobDeleted, or a bug."""
-        return self._over
+        self._settle()
 
     def holds(self, position: Position) -> bool:
         """Return whether `position` is in the history this feed has read: the very commit, not its number."""
@@ -159,48 +163,37 @@ class Feed:
             return position == self._base
         return 0 < index <= len(self._entries) and self._entries[index - 1].position == position
 
+    def goes_on_from(self, position: Position) -> bool:
+        """Return whether there are changes after `position` to be had from this feed."""
+        return self.over is None and position != self.head and self.holds(position)
+
     def frame_after(self, position: Position, delivery: Delivery) -> Frame | None:
-        """Return the next frame after `position`, which the feed holds; `None` if there is nothing new.
+        """Return the next frame after `position`; `None` if this feed has none.
 
         All watchers at one position with one delivery get the very same bytes.
         """
-        if position == self.head:
-            return None
         frame = self._frames.get((position, delivery))
-        if frame is None:
+        if frame is None and self.goes_on_from(position):
             start = position.revision - self._base.revision
             entries = list(islice(self._entries, start, None))
             frame = self._reading.frame(delivery, self.key, self.stored.job_pk, entries)
             self._frames[position, delivery] = frame
         return frame
 
-    async def wait(self, until: float, news: bool = True) -> None:
-        """Wait until the loop's time `until`, or the feed's end; with `news`, until then at the latest."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        waiters = self._waiters if news else self._sleepers
-        waiters.add(waiter)
-        timer = loop.call_at(until, _release, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            waiters.discard(waiter)
-
     def wake_all(self) -> None:
         """Wake every watcher, those too that do not wait for news."""
-        _wake(self._waiters)
-        _wake(self._sleepers)
+        for alarm in self.watchers:
+            alarm.ring()
 
     def look(self) -> None:
         """Read what is new, soon; a call while a reading is under way leads to another one after it."""
         self._asked = True
-        if self._task is None and self._over is None:
+        if self._task is None and self.over is None:
             self._task = asyncio.create_task(self._read())
 
     async def looked(self) -> None:
         """Read what is new, and return when that has been done, or the store did not answer."""
-        if self._over is not None:
+        if self.over is not None:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lookers.append(waiter)
@@ -223,7 +216,7 @@ class Feed:
     async def _read(self) -> None:
         """Read until nobody asks any more."""
         try:
-            while self._asked and self._over is None:
+            while self._asked and self.over is None:
                 self._asked = False
                 lookers, self._lookers = self._lookers, []
                 start = time.monotonic()
@@ -260,28 +253,30 @@ class Feed:
 
     def _take(self, batch: ChangeBatch, entries: Sequence[Entry]) -> None:
         self.stored = batch.stored
-        if not entries:
-            return
+        if entries:
+            self._keep(entries)
+        self._settle()
+        if entries:
+            for alarm in self.watchers:
+                alarm.tell()
+
+    def _keep(self, entries: Sequence[Entry]) -> None:
         self._frames.clear()
         self._entries.extend(entries)
+        self.head = entries[-1].position
         self._kept_bytes += sum(len(entry.encoded) for entry in entries)
         while len(self._entries) > _KEPT_CHANGES or self._kept_bytes > _KEPT_BYTES:
             dropped = self._entries.popleft()
             self._base = dropped.position
             self._kept_bytes -= len(dropped.encoded)
-        _wake(self._waiters)
+
+    def _settle(self) -> None:
+        """Find out where to rest."""
+        ended = self.stored.position == self.head and self.stored.job.state.terminal
+        self.rest = None if ended or self.over else self.head
 
     def _finish(self, why: Exception) -> None:
-        self._over = why
+        self.over = why
+        self._frames.clear()
+        self._settle()
         self.wake_all()
-
-
-def _wake(waiters: set[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        _release(waiter)
-    waiters.clear()
-
-
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -122,15 +123,19 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             resume_token=self._tokens().resume_token(asked.key, point),
         )
 
-    async def WatchJob(self, request: pb.WatchJobRequest, context: _Context) -> None:  # noqa: N802
+    def WatchJob(  # noqa: N802
+        self, request: pb.WatchJobRequest, context: _Context
+    ) -> Awaitable[None]:
         """Answer ready-made bytes: registered with a serializer that leaves them alone."""
         asked = requests.watch_job(request)
         if self._hub.draining:
             raise ServerDraining
-        # Not given back when this method ends: what a client has not read stays in gRPC's memory, and counts,
+        call = asyncio.current_task()
+        if call is None:
+            raise AssertionError("a handler runs in its call's task")
+        # Not given back when the watch ends: what a client has not read stays in gRPC's memory, and counts,
         # until gRPC is done with the call.
-        release: Any = self._limits.take(asked.key.project_id).release
-        context.add_done_callback(release)
+        call.add_done_callback(self._limits.take(asked.key.project_id).release)
         point = None
         if asked.resume_token:
             point = self._tokens().read_resume_token(asked.key, asked.resume_token)
@@ -144,7 +149,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             asked.max_frames,
             asked.heartbeat_interval,
         )
-        await self._hub.watch(query, context.write)
+        return self._hub.watch(query, context.write)
 
 
 class JobReportServicer(pb.JobReportServiceServicer):

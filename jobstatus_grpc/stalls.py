@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _LOOK_INTERVAL: Final = 1.0
 _LOOKS_PER_TIMEOUT: Final = 4.0
 
-Write = Callable[[bytes], Awaitable[None]]
+NEVER: Final = float("inf")
 
 
 class Stalls:
@@ -35,7 +35,7 @@ class Stalls:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._pens: set[_Pen] = set()
+        self._pens: set[Pen] = set()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -50,18 +50,18 @@ class Stalls:
                 _log.warning("let go of %d watchers that have stopped reading", len(stalled))
 
     @asynccontextmanager
-    async def guard(self, write: Write) -> AsyncIterator[Write]:
-        """Give the block a `write` that is watched over; the block is ended when one takes too long.
+    async def guard(self) -> AsyncIterator[Pen]:
+        """Watch over what the block writes, and end the block when a write takes too long.
 
         Raises:
             WatcherTooSlow: one did.
         """
         try:
             async with asyncio.timeout(None) as limit:
-                pen = _Pen(write, limit)
+                pen = Pen(limit)
                 self._pens.add(pen)
                 try:
-                    yield pen.write
+                    yield pen
                 finally:
                     self._pens.discard(pen)
         except TimeoutError:
@@ -70,25 +70,20 @@ class Stalls:
             raise WatcherTooSlow from None
 
 
-class _Pen:
-    """What one stream writes with.
+class Pen:
+    """What one stream is writing.
 
     Attributes:
-        began: the loop's time at which the current write began; never, if there is none.
+        began: the loop's time at which the write under way began; NEVER between writes.
     """
 
-    def __init__(self, write: Write, limit: asyncio.Timeout) -> None:
-        self.began = float("inf")
-        self._write = write
-        self._limit = limit
-        self._now = asyncio.get_running_loop().time
+    __slots__ = ("_limit", "began")
 
-    async def write(self, frame: bytes) -> None:
-        self.began = self._now()
-        await self._write(frame)
-        self.began = float("inf")
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self.began = NEVER
+        self._limit = limit
 
     def drop(self) -> None:
         """Cancel what the stream is waiting for."""
-        self.began = float("inf")
-        self._limit.reschedule(self._now())
+        self.began = NEVER
+        self._limit.reschedule(asyncio.get_running_loop().time())

@@ -8,6 +8,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -58,6 +59,10 @@ _Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 # In quotes: generic only to type checkers.
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Behaviour: TypeAlias = "Callable[[Any, _Context], Awaitable[Any]]"
+
+# Of the call under way.
+_REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id")
 
 
 class _Row(NamedTuple):
@@ -205,6 +210,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     and becomes UNAVAILABLE.
     """
 
+    def __init__(self) -> None:
+        # By method: what was made for the handler that served it last, which is always the same.
+        self._guarded: dict[str, tuple[_Handler, _Handler]] = {}
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
@@ -212,14 +221,18 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> _Handler:
         method = handler_call_details.method
         request_id = _request_id(handler_call_details.invocation_metadata)
+        _REQUEST_ID.set(request_id)
         structlog.contextvars.bind_contextvars(request_id=request_id, method=method)
         try:
             handler = await continuation(handler_call_details)
         except Exception as error:
-            return _failing(error, request_id)
+            return _failing(error)
         if handler is None:
-            return _failing(NotServed(method), request_id)
-        return _guarded(handler, request_id)
+            return _failing(NotServed(method))
+        known = self._guarded.get(method)
+        if known is None or known[0] is not handler:
+            known = self._guarded[method] = handler, _guarded(handler)
+        return known[1]
 
 
 def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
@@ -239,49 +252,49 @@ def request_id_of(context: _Context) -> str:
     return next(str(value) for key, value in context.trailing_metadata() if key == REQUEST_ID_KEY)
 
 
-def _failing(error: Exception, request_id: str) -> _Handler:
+def _failing(error: Exception) -> _Handler:
     """Return a handler that fails without reading a request; on the wire it suits every kind of method."""
 
-    async def fail() -> None:
+    async def fail(_requests: Any, _context: _Context) -> None:
         raise error
 
-    async def behaviour(_requests: Any, context: _Context) -> None:
-        await _shield(fail(), context, request_id)
-
-    return grpc.stream_stream_rpc_method_handler(behaviour)
+    return grpc.stream_stream_rpc_method_handler(_shielded(fail))
 
 
-def _guarded(handler: _Handler, request_id: str) -> _Handler:
+def _guarded(handler: _Handler) -> _Handler:
     """Return `handler` with all it does, decoding and encoding included, inside the shield."""
     kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
-    answer = getattr(handler, kind)
-    decode = _decoder(handler.request_deserializer)
-    encode = handler.response_serializer
-
-    async def run(request: Any, context: _Context) -> Any:
-        if not handler.request_streaming:
-            request = decode(request)
-        if not handler.response_streaming:
-            response = await answer(request, context)
-            # With a code set by hand gRPC drops the response; there may be none.
-            failed = context.code() not in (None, grpc.StatusCode.OK)
-            return b"" if failed else encode(response) if encode else response
-        if not inspect.isasyncgenfunction(answer):
-            return await answer(request, context)
-        async with aclosing(answer(request, context)) as responses:
-            async for response in responses:
-                await context.write(response)
-        return None
-
-    async def behaviour(request: Any, context: _Context) -> Any:
-        return await _shield(run(request, context), context, request_id)
-
     # Where gRPC itself must decode or encode, it is in a read or write of the handler: inside the shield too.
     return make(
-        behaviour,
-        decode if handler.request_streaming else None,
-        encode if handler.response_streaming else None,
+        _shielded(_work_of(handler, getattr(handler, kind))),
+        _decoder(handler.request_deserializer) if handler.request_streaming else None,
+        handler.response_serializer if handler.response_streaming else None,
     )
+
+
+def _work_of(handler: _Handler, answer: Callable[[Any, _Context], Any]) -> _Behaviour:
+    """Return what takes a request as gRPC has it, and does all that `handler` does."""
+    encode = handler.response_serializer
+    decode = _as_it_is if handler.request_streaming else _decoder(handler.request_deserializer)
+
+    def start(request: Any, context: _Context) -> Awaitable[Any]:
+        started: Awaitable[Any] = answer(decode(request), context)
+        return started
+
+    async def answer_once(request: Any, context: _Context) -> Any:
+        response = await start(request, context)
+        # With a code set by hand gRPC drops the response; there may be none.
+        failed = context.code() not in (None, grpc.StatusCode.OK)
+        return b"" if failed else encode(response) if encode else response
+
+    async def answer_all(request: Any, context: _Context) -> None:
+        async with aclosing(answer(decode(request), context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    if not handler.response_streaming:
+        return answer_once
+    return answer_all if inspect.isasyncgenfunction(answer) else start
 
 
 _KINDS: Final[dict[tuple[bool, bool], tuple[str, Callable[..., _Handler]]]] = {
@@ -304,37 +317,48 @@ def _decoder(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], A
     return decode
 
 
-async def _shield(work: Awaitable[Any], context: _Context, request_id: str) -> Any:
-    """Return what `work` returns; end the call with a status if it fails."""
-    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-    try:
-        return await work
-    except asyncio.CancelledError:
+def _as_it_is(requests: Any) -> Any:
+    return requests
+
+
+def _shielded(work: _Behaviour) -> _Behaviour:
+    """Return what does `work`, and ends the call with a status if that fails."""
+
+    # One coroutine and no more: all that is done for a stream goes through it.
+    async def behaviour(request: Any, context: _Context) -> Any:
+        context.set_trailing_metadata(((REQUEST_ID_KEY, _REQUEST_ID.get()),))
+        try:
+            return await work(request, context)
+        except grpc.aio.InternalError:
+            # A write failed, so the client has gone; the cancellation that says so may come a little later,
+            # and ends this wait.
+            await asyncio.sleep(_LEAVING_SECONDS)
+            failure: JobStatusError = CallInterrupted()
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure(error, context)
         if _ending(context):
-            raise
+            # Nobody is there to be told; gRPC keeps memory of a call that is cancelled and ends otherwise.
+            raise asyncio.CancelledError
+        return await _abort(context, _bare(failure))
+
+    return behaviour
+
+
+def _failure(error: Exception | asyncio.CancelledError, context: _Context) -> JobStatusError:
+    """Return what a caller is told of an error, or raise it, if it has to go on to gRPC."""
+    if isinstance(error, asyncio.CancelledError):
+        if _ending(context):
+            raise error
         _log.warning("call_interrupted", exc_info=True)
-        failure: JobStatusError = CallInterrupted()
-    except grpc.aio.InternalError:
-        # A write failed, so the client has gone; the cancellation that says so may come a little later,
-        # and ends this wait.
-        await asyncio.sleep(_LEAVING_SECONDS)
-        failure = CallInterrupted()
-    except grpc.aio.UsageError as error:
-        if context.done():
-            raise
-        failure = _unexpected(error)
-    except grpc.aio.BaseError:
+        return CallInterrupted()
+    if isinstance(error, grpc.aio.UsageError) and not context.done():
+        return _unexpected(error)
+    if isinstance(error, grpc.aio.BaseError):
         # An abort in progress, or a server that has stopped: gRPC's own, and nothing may be sent after it.
-        raise
-    except JobStatusError as error:
-        known = any(kind in _TABLE for kind in type(error).__mro__)
-        failure = error if known else _unexpected(error)
-    except Exception as error:
-        failure = _unexpected(error)
-    if _ending(context):
-        # Nobody is there to be told; gRPC keeps memory of a cancelled call that does not end as cancelled.
-        raise asyncio.CancelledError
-    return await _abort(context, _bare(failure), request_id)
+        raise error
+    if isinstance(error, JobStatusError) and any(kind in _TABLE for kind in type(error).__mro__):
+        return error
+    return _unexpected(error)
 
 
 def _bare(error: JobStatusError) -> JobStatusError:
@@ -358,7 +382,8 @@ def _unexpected(error: Exception) -> JobStatusError:
     return JobStatusError(_INTERNAL_WORDS)
 
 
-async def _abort(context: _Context, error: JobStatusError, request_id: str) -> Any:
+async def _abort(context: _Context, error: JobStatusError) -> Any:
+    request_id = _REQUEST_ID.get()
     status = to_status(error, request_id)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     trailing: _Metadata = ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, status.SerializeToString()))

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.deliveries import Entry
 from jobstatus_grpc.errors import (
     HistoryChanged,
@@ -19,9 +20,10 @@ from jobstatus_grpc.errors import (
     StreamExpired,
     Unavailable,
 )
-from jobstatus_grpc.feeds import Feed, Frame, Replaced
+from jobstatus_grpc.feeds import Feed, Place, Replaced
 from jobstatus_grpc.model import Delivery, JobKey, Totals, WholeJob
 from jobstatus_grpc.snapshots import Snapshot
+from jobstatus_grpc.stalls import NEVER
 from jobstatus_grpc.store.base import StoredJob
 from jobstatus_grpc.tokens import ResumePoint
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Send = Callable[[bytes], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[None]]
 
 _HEARTBEAT_JITTER: Final = 0.1
 AGE_JITTER: Final = 0.1
@@ -94,26 +96,27 @@ class _Enough(Exception):
 class Stream:
     """A stream, from its first frame to its end.
 
-    It is either in a snapshot (`_point` is None, the token empty) or at a position of the job's history, and
-    every frame tells exactly that.
+    It is either in a snapshot (no position, no token) or at a position of the job's history, and every frame
+    tells exactly that.
     """
 
-    def __init__(self, hub: WatchHub, query: WatchQuery, send: Send) -> None:
+    def __init__(self, hub: WatchHub, query: WatchQuery, write: Write) -> None:
         self._hub = hub
         self._query = query
-        self._write = send
+        self._write = write
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm()
         self._expires = self._loop.time() + hub.max_age * _jittered(AGE_JITTER)
-        self._heartbeat_due = self._loop.time() + query.heartbeat_interval
+        # Streams that began together do not beat together.
+        self._beat = query.heartbeat_interval * _jittered(_HEARTBEAT_JITTER)
+        self._spoke = self._loop.time()
         self._rest_until = 0.0
         self._sent = 0
         self._partial = False
         self._stored: StoredJob | None = None
         self._last_read = self._confirmed = time.monotonic()
-        self._revision = 0
-        self._totals = Totals()
-        self._token = b""
         self._point = query.point
+        self._place = Place()
 
     def leave_by(self, moment: float) -> None:
         """End at this moment of the loop's time, if not before; a stream that waits has to be woken."""
@@ -121,31 +124,32 @@ class Stream:
 
     async def run(self) -> None:
         """Send frames until the stream has ended well; see `WatchHub.watch` for the other endings."""
-        with suppress(_Enough):
-            while True:
-                try:
-                    return await self._run_history()
-                except (HistoryChanged, Replaced) as gone:
-                    await self._reset(gone.reason)
-                except StoreUnavailable:
-                    # Before the first frame it is an error; an open stream outlives the outage.
-                    if not self._sent:
-                        raise
-                    await self._sit_out()
+        async with self._hub.attend(self) as self._pen:
+            with suppress(_Enough):
+                while True:
+                    try:
+                        point = await self._begin()
+                        if not self._query.snapshot_only:
+                            await self._follow(point)
+                        return
+                    except (HistoryChanged, Replaced) as gone:
+                        await self._reset(gone.reason)
+                    except StoreUnavailable:
+                        # Before the first frame it is an error; an open stream outlives the outage.
+                        if not self._sent:
+                            raise
+                        await self._sit_out()
 
-    async def _run_history(self) -> None:
-        """Send one history of the job: from a snapshot or a position to the end."""
+    async def _begin(self) -> ResumePoint:
+        """Bring the stream into the job's history: by a snapshot, or by what has come after its token."""
         if self._point is None:
             if self._query.wait_for_job and self._stored is None:
                 await self._await_job()
-            point = await self._send_snapshot()
-        else:
-            point = self._point
-            await self._catch_up(point)
-            if self._query.snapshot_only and not self._sent:
-                await self._heartbeat()
-        if not self._query.snapshot_only:
-            await self._follow()
+            return await self._send_snapshot()
+        point = await self._catch_up(self._point)
+        if self._query.snapshot_only and not self._sent:
+            await self._heartbeat()
+        return point
 
     async def _await_job(self) -> None:
         """Wait until the job is there, telling that the stream is alive and has nothing yet."""
@@ -180,9 +184,8 @@ class Stream:
         if stored.job.sub_jobs.direct:
             stored, sub_jobs = await self._patiently(self._hub.read_tree(self._query.key))
         self._stored = stored
-        point = ResumePoint(stored.job_pk, stored.position)
-        self._arrive(point, stored.job.totals)
-        await self._send(self._hub.encoder.snapshot(stored.job, sub_jobs, (), True, self._token))
+        point = self._arrive(ResumePoint(stored.job_pk, stored.position), stored.job.totals)
+        await self._send(self._hub.encoder.snapshot(stored.job, sub_jobs, (), True, self._place.token))
         return point
 
     async def _send_chunks(self, snapshot: Snapshot) -> ResumePoint:
@@ -193,18 +196,16 @@ class Stream:
                 index += 1
                 self._partial = True
                 self._stored = snapshot.stored
-                self._revision, self._totals = self._stored.job.revision, self._stored.job.totals
+                self._place = Place(self._stored.job.revision, self._stored.job.totals)
                 await self._send(chunk)
         finally:
             snapshot.leave()
         self._partial = False
         stored = snapshot.stored
-        point = ResumePoint(stored.job_pk, stored.position)
-        self._arrive(point, stored.job.totals)
-        return point
+        return self._arrive(ResumePoint(stored.job_pk, stored.position), stored.job.totals)
 
-    async def _catch_up(self, point: ResumePoint) -> None:
-        """Send everything after `point` that the store has, reading it for this stream alone."""
+    async def _catch_up(self, point: ResumePoint) -> ResumePoint:
+        """Send everything after `point` that the store has, past the feed; return up to where."""
         while True:
             moment = time.monotonic()
             read = await self._patiently(self._hub.catch_up(point))
@@ -215,82 +216,88 @@ class Stream:
             self._arrive(point, batch.totals)
             point = await self._send_entries(point, entries)
             if point.position == batch.stored.position:
-                return
+                return point
 
     async def _send_entries(self, point: ResumePoint, entries: Sequence[Entry]) -> ResumePoint:
         while entries:
             frame = self._hub.frame(self._query.delivery, self._query.key, point.job_pk, entries)
             # Entries are consecutive: the frame's revision tells how many of them are in it.
-            entries = entries[frame.position.revision - point.position.revision :]
-            point = ResumePoint(point.job_pk, frame.position)
-            await self._send_frame(point, frame)
+            entries = entries[frame.place.revision - point.position.revision :]
+            point = self._point = frame.point
+            self._place = frame.place
+            await self._send(frame.data)
         return point
 
-    async def _follow(self) -> None:
-        """Send changes as they happen, until the job has ended."""
-        if self._stored is None or self._point is None:
-            raise AssertionError("nothing to follow")
-        feed = self._hub.join(self._stored, self._point.position)
-        try:
-            if feed.head.revision > self._stored.job.revision and feed.last_read < self._confirmed:
-                # It knows more than this stream has just found in the store, which may have been set back.
-                await self._patiently(feed.looked())
-                if feed.last_read < self._confirmed and feed.over is None:
-                    raise StoreUnavailable
-            while not await self._step(feed, self._point):
-                pass
-        finally:
-            self._hub.leave(feed)
-
-    async def _step(self, feed: Feed, point: ResumePoint) -> bool:
-        """Send the next frame, or wait; return whether the job has ended and all of it has been sent.
+    async def _follow(self, point: ResumePoint) -> None:
+        """Send changes as they happen, until the job has ended.
 
         Between looking at the feed and waiting for it nothing else is awaited, so no news is missed.
         """
-        await self._end_if_due()
-        if feed.over is not None:
-            raise feed.over.with_traceback(None)
-        self._stored, self._last_read = feed.stored, feed.last_read
-        if not feed.holds(point.position):
-            await self._rejoin(feed, point)
-        elif point.position != feed.head:
-            await self._send_next(feed, point)
-        elif feed.stored.position == point.position and feed.stored.job.state.terminal:
-            await self._send(self._hub.encoder.completed(feed.stored.job, self._token))
-            return True
-        else:
-            await self._idle(feed)
-        return False
+        stored, now, delivery = self._stored, self._loop.time, self._query.delivery
+        write, pen = self._write, self._pen
+        if stored is None:
+            raise AssertionError("nothing to follow")
+        feed = self._hub.join(stored, point.position, self._alarm)
+        try:
+            await self._meet(feed, stored)
+            while True:
+                moment, position = now(), point.position
+                if moment >= self._expires:
+                    await self._end_if_due()
+                elif position == feed.rest:
+                    await self._rest(feed, moment)
+                elif moment < self._rest_until and feed.goes_on_from(position):
+                    await self._rest(feed, moment, self._rest_until, news=False)
+                elif frame := feed.frame_after(position, delivery):
+                    if delivery is not Delivery.EVERY_CHANGE:
+                        self._rest_until = _next_turn(moment, self._rest_until, self._query.min_interval)
+                    point = self._point = frame.point
+                    self._place = frame.place
+                    self._sent += 1
+                    pen.began = self._spoke = moment
+                    await write(frame.data)
+                    pen.began = NEVER
+                    if self._sent == self._query.max_frames:
+                        raise _Enough
+                elif feed.over is not None:
+                    raise feed.over.with_traceback(None)
+                elif feed.holds(position):
+                    await self._send(self._hub.encoder.completed(feed.stored.job, self._place.token))
+                    return
+                else:
+                    point = await self._rejoin(feed, point)
+        finally:
+            self._hub.leave(feed, self._alarm)
 
-    async def _rejoin(self, feed: Feed, point: ResumePoint) -> None:
+    async def _meet(self, feed: Feed, stored: StoredJob) -> None:
+        """Have a feed look again that knows more than this stream has just found.
+
+        The store may have been set back since.
+        """
+        if feed.head.revision > stored.job.revision and feed.last_read < self._confirmed:
+            await self._patiently(feed.looked())
+            if feed.last_read < self._confirmed and feed.over is None:
+                raise StoreUnavailable
+
+    def _rest(self, feed: Feed, now: float, until: float = NEVER, news: bool = True) -> Awaitable[None]:
+        """Return what to await while nothing is to be sent until then, unless there are news."""
+        self._stored, self._last_read = feed.stored, feed.last_read
+        due = self._spoke + self._beat
+        if now >= due or not self._sent:
+            return self._heartbeat()
+        return self._alarm.wait(min(due, self._expires, until), news)
+
+    async def _rejoin(self, feed: Feed, point: ResumePoint) -> ResumePoint:
         """Come back into the history that the feed holds, or wait for the feed to get there."""
         feed.look()
         if point.position.revision <= feed.head.revision or feed.last_read > self._confirmed:
             # Behind what the feed keeps, or ahead of all there is now: the store decides whether this is
             # another history than the feed's.
-            await self._catch_up(point)
-            if self._point != point:
-                return
-        await self._idle(feed)
-
-    async def _send_next(self, feed: Feed, point: ResumePoint) -> None:
-        """Send the next changes, or, where the delivery has a pace, rest until it is time to."""
-        now = self._loop.time()
-        if now < self._rest_until and now < self._heartbeat_due:
-            await feed.wait(min(self._rest_until, self._heartbeat_due, self._expires), news=False)
-        elif now < self._rest_until:
-            await self._heartbeat()
-        elif frame := feed.frame_after(point.position, self._query.delivery):
-            if self._query.delivery is not Delivery.EVERY_CHANGE:
-                self._rest_until = _next_turn(now, self._rest_until, self._query.min_interval)
-            await self._send_frame(ResumePoint(point.job_pk, frame.position), frame)
-
-    async def _idle(self, feed: Feed) -> None:
-        """Wait for news, sending the heartbeats that are due, and one at once if nothing has been sent."""
-        if not self._sent or self._loop.time() >= self._heartbeat_due:
-            await self._heartbeat()
-        else:
-            await feed.wait(min(self._heartbeat_due, self._expires))
+            reached = await self._catch_up(point)
+            if reached != point:
+                return reached
+        await self._rest(feed, self._loop.time())
+        return point
 
     async def _patiently(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns, keeping the stream alive meanwhile."""
@@ -321,16 +328,17 @@ class Stream:
         """End the stream, with a frame that says so, if the server or the stream's age asks for it."""
         if self._loop.time() >= self._expires:
             error: Unavailable = ServerDraining() if self._hub.draining else StreamExpired()
-            encoder = self._hub.encoder
-            await self._send(encoder.reconnect(self._revision, self._totals, self._token, error.reason))
+            await self._send(self._hub.encoder.reconnect(*self._place, error.reason))
             raise error
+
+    @property
+    def _heartbeat_due(self) -> float:
+        return self._spoke + self._beat
 
     async def _heartbeat(self) -> None:
         last_report_time = None if self._stored is None else self._stored.last_report_time
         frame = self._hub.encoder.heartbeat(
-            self._revision,
-            self._totals,
-            self._token,
+            *self._place,
             lag=time.monotonic() - self._last_read,
             last_report_time=last_report_time,
             news_mode=self._hub.news_mode,
@@ -338,25 +346,18 @@ class Stream:
         await self._send(frame)
 
     async def _reset(self, reason: str) -> None:
-        self._point, self._partial = None, False
-        self._revision, self._totals, self._token = 0, Totals(), b""
+        self._point, self._place, self._partial = None, Place(), False
         await self._send(self._hub.encoder.reset(reason))
 
-    def _arrive(self, point: ResumePoint, totals: Totals) -> None:
-        """Have delivered everything up to `point`."""
-        self._point = point
-        self._revision, self._totals = point.position.revision, totals
-        self._token = self._hub.tokens().resume_token(self._query.key, point)
-
-    async def _send_frame(self, point: ResumePoint, frame: Frame) -> None:
-        self._point = point
-        self._revision, self._totals, self._token = point.position.revision, frame.totals, frame.token
-        await self._send(frame.data)
+    def _arrive(self, point: ResumePoint, totals: Totals) -> ResumePoint:
+        """Have delivered everything up to `point`; return it."""
+        self._point, self._place = point, self._hub.place(self._query.key, point, totals)
+        return point
 
     async def _send(self, frame: bytes) -> None:
         self._sent += 1
+        self._pen.began = self._spoke = self._loop.time()
         await self._write(frame)
-        interval = self._query.heartbeat_interval * _jittered(_HEARTBEAT_JITTER)
-        self._heartbeat_due = self._loop.time() + interval
+        self._pen.began = NEVER
         if self._sent == self._query.max_frames:
             raise _Enough

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.errors import HistoryChanged, JobDeleted, JobNotFound, ServerDraining, StoreUnavailable
 from jobstatus_grpc.feeds import Feed, Replaced
 from jobstatus_grpc.model import Job, JobKey
@@ -83,6 +84,7 @@ class Wait:
         self._query = query
         self._loop = asyncio.get_running_loop()
         self._end = self._loop.time() + query.timeout
+        self._alarm = Alarm()
         self._answered = False
         self._found = False
 
@@ -139,14 +141,14 @@ class Wait:
 
     async def _follow(self, stored: StoredJob) -> StoredJob | None:
         """Return the job as soon as what is waited for holds; `None` if it has to be read again."""
-        feed = self._hub.join(stored, stored.position)
+        feed = self._hub.join(stored, stored.position, self._alarm)
         try:
-            if feed.watchers == 1:
+            if len(feed.watchers) == 1:
                 # Nobody could be told of what was committed between the reading and the joining.
                 feed.look()
             return await self._stand_by(feed) if await self._meet(feed, stored) else None
         finally:
-            self._hub.leave(feed)
+            self._hub.leave(feed, self._alarm)
 
     async def _meet(self, feed: Feed, stored: StoredJob) -> bool:
         """Wait until the feed has come to what was read; return whether it has, or is over.
@@ -160,9 +162,9 @@ class Wait:
             feed.look()
             if stored.position.revision <= feed.head.revision:
                 # In another history, or further behind than what the feed keeps: to be read again.
-                await feed.wait(min(self._end, self._loop.time() + _PAUSE))
+                await self._alarm.wait(min(self._end, self._loop.time() + _PAUSE))
                 return False
-            await feed.wait(self._end)
+            await self._alarm.wait(self._end)
         return True
 
     async def _stand_by(self, feed: Feed) -> StoredJob | None:
@@ -180,7 +182,7 @@ class Wait:
                 return feed.stored
             if self._late:
                 return None
-            await feed.wait(self._end)
+            await self._alarm.wait(self._end)
 
     @property
     def _late(self) -> bool:

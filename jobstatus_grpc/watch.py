@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
-from typing import Final
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
+from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.arrivals import Arrivals
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
-from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Reading, Replaced
+from jobstatus_grpc.feeds import Feed, Frame, FrameEncoder, Place, Reading, Replaced
 from jobstatus_grpc.listening import Listener
 from jobstatus_grpc.model import (
     Change,
@@ -30,12 +31,13 @@ from jobstatus_grpc.model import (
     NewsMode,
     Position,
     SubJob,
+    Totals,
     WholeJob,
 )
 from jobstatus_grpc.snapshots import Snapshot, SnapshotShelf
-from jobstatus_grpc.stalls import Stalls
+from jobstatus_grpc.stalls import Pen, Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
-from jobstatus_grpc.streams import Send, Stream, WatchQuery
+from jobstatus_grpc.streams import Stream, WatchQuery, Write
 from jobstatus_grpc.tokens import ResumePoint, Tokens
 
 _READ_LIMIT: Final = 1000
@@ -126,8 +128,8 @@ class WatchHub:
         for feed in self._feeds.values():
             feed.wake_all()
 
-    async def watch(self, query: WatchQuery, send: Send) -> None:
-        """Send one stream's frames, and return when it has ended well.
+    def watch(self, query: WatchQuery, write: Write) -> Coroutine[Any, Any, None]:
+        """Return what sends one stream's frames, and returns when it has ended well.
 
         Raises:
             JobNotFound: there is no such job.
@@ -136,13 +138,21 @@ class WatchHub:
             ServerDraining, StreamExpired: the stream has to be resumed elsewhere.
             WatcherTooSlow: the client has stopped reading.
         """
-        async with self._stalls.guard(send) as write:
-            stream = Stream(self, query, write)
-            self._streams.add(stream)
-            try:
-                await stream.run()
-            finally:
-                self._streams.discard(stream)
+        return Stream(self, query, write).run()
+
+    @asynccontextmanager
+    async def attend(self, stream: Stream) -> AsyncIterator[Pen]:
+        """Keep an eye on a stream while the block sends its frames with what it is given.
+
+        Raises:
+            WatcherTooSlow: the client has stopped reading.
+        """
+        self._streams.add(stream)
+        try:
+            async with self._stalls.guard() as pen:
+                yield pen
+        finally:
+            self._streams.discard(stream)
 
     async def await_job(self, key: JobKey, until: float) -> StoredJob | None:
         """Return a job as soon as somebody has reported it; at once if somebody has.
@@ -160,18 +170,19 @@ class WatchHub:
         """How news from other processes come at this moment."""
         return NewsMode.POLL if self._news is None else self._news.mode
 
-    def join(self, stored: StoredJob, position: Position) -> Feed:
+    def join(self, stored: StoredJob, position: Position, alarm: Alarm) -> Feed:
         """Return the feed of a job that has been delivered up to `position`; `leave` gives it back."""
         feed = self._feeds.get(stored.job_pk)
         if feed is None or feed.over:
             feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
             self._feeds[stored.job_pk] = feed
-        feed.watchers += 1
+        feed.watchers.add(alarm)
         return feed
 
-    def leave(self, feed: Feed) -> None:
+    def leave(self, feed: Feed, alarm: Alarm) -> None:
         """Give a feed back; the last watcher ends it."""
-        feed.watchers -= 1
+        alarm.close()
+        feed.watchers.discard(alarm)
         if not feed.watchers or feed.over:
             feed.end()
             if self._feeds.get(feed.stored.job_pk) is feed:
@@ -180,9 +191,13 @@ class WatchHub:
     def frame(self, delivery: Delivery, key: JobKey, job_pk: int, entries: Sequence[Entry]) -> Frame:
         """Put the next of consecutive entries, not empty, together to one frame."""
         encoded, last = cut_frame(delivery, entries, self.encoder.counted)
-        token = self.tokens().resume_token(key, ResumePoint(job_pk, last.position))
-        data = self.encoder.changes(encoded, last.position.revision, last.totals, token)
-        return Frame(data, last.position, last.totals, token)
+        point = ResumePoint(job_pk, last.position)
+        place = self.place(key, point, last.totals)
+        return Frame(self.encoder.changes(encoded, *place), point, place)
+
+    def place(self, key: JobKey, point: ResumePoint, totals: Totals) -> Place:
+        """Return where a stream is that has delivered a job's history up to `point`."""
+        return Place(point.position.revision, totals, self.tokens().resume_token(key, point))
 
     async def read_changes(
         self, job_pk: int, position: Position

@@ -21,8 +21,18 @@ _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "
 
 _PURE: Final = ("model", "errors", "merge", "tokens")
 _WATCHING: Final = (
-    *("arrivals", "coalescing", "deliveries", "feeds", "limits", "listening", "snapshots", "stalls"),
-    *("streams", "waits", "watch"),
+    *(
+        "alarms",
+        "arrivals",
+        "coalescing",
+        "deliveries",
+        "feeds",
+        "limits",
+        "listening",
+        "snapshots",
+        "stalls",
+    ),
+    *("stalls", "streams", "waits", "watch"),
     *("reads", "reports", "retention"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")

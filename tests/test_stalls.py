@@ -33,7 +33,7 @@ from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.errors import JobNotFound, WatcherTooSlow
 from jobstatus_grpc.server import Server
-from jobstatus_grpc.stalls import Stalls
+from jobstatus_grpc.stalls import NEVER, Stalls
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.transport import Keepalive
 
@@ -61,17 +61,14 @@ class TestStalls:
     def test_a_write_that_takes_too_long_ends_its_stream_and_no_other(self) -> None:
         ended: list[str] = []
 
-        async def never(_: bytes) -> None:
-            await asyncio.Event().wait()
-
-        async def soon(_: bytes) -> None:
-            await asyncio.sleep(0.01)
-
-        async def stream(stalls: Stalls, name: str, send: Any, frames: int) -> None:
+        async def stream(stalls: Stalls, name: str, write: float, frames: int) -> None:
+            now = asyncio.get_running_loop().time
             try:
-                async with stalls.guard(send) as write:
+                async with stalls.guard() as pen:
                     for _ in range(frames):
-                        await write(b"")
+                        pen.began = now()
+                        await asyncio.sleep(write)
+                        pen.began = NEVER
             except WatcherTooSlow:
                 ended.append(name)
 
@@ -79,9 +76,9 @@ class TestStalls:
             stalls = Stalls(0.2)
             looking = asyncio.create_task(stalls.run())
             begun = time.monotonic()
-            slow = asyncio.create_task(stream(stalls, "slow", never, 1))
+            slow = asyncio.create_task(stream(stalls, "slow", 3600, 1))
             # Longer than the timeout, but no write of it.
-            busy = asyncio.create_task(stream(stalls, "busy", soon, 100))
+            busy = asyncio.create_task(stream(stalls, "busy", 0.01, 100))
             await asyncio.wait_for(slow, 10)
             took = time.monotonic() - begun
             await asyncio.wait_for(busy, 10)
@@ -92,13 +89,11 @@ class TestStalls:
         assert ended == ["slow"]
 
     def test_a_cancellation_from_outside_stays_one_though_the_write_is_late_too(self) -> None:
-        async def never(_: bytes) -> None:
-            await asyncio.Event().wait()
-
         async def stream(stalls: Stalls, entered: asyncio.Event) -> None:
-            async with stalls.guard(never) as write:
+            async with stalls.guard() as pen:
+                pen.began = asyncio.get_running_loop().time()
                 entered.set()
-                await write(b"")
+                await asyncio.Event().wait()
 
         async def main() -> None:
             stalls = Stalls(0.01)

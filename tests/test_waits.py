@@ -17,6 +17,7 @@ from proxy import Proxy
 from reports import FAILED, JOB, PENDING, SUCCEEDED, Ledger, granule, job, only
 from stored import run
 
+from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.arrivals import Arrivals
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, ServerDraining, StoreUnavailable
@@ -58,7 +59,7 @@ class Room:
     async def watched(self, job_pk: int) -> None:
         """Return when somebody waits beside the feed of a job, and the feed rests."""
         feeds = self.hub._feeds
-        await happened(lambda: job_pk in feeds and bool(feeds[job_pk]._waiters))
+        await happened(lambda: job_pk in feeds and any(alarm.waiting for alarm in feeds[job_pk].watchers))
         await happened(lambda: job_pk in feeds and feeds[job_pk]._task is None)
 
 
@@ -144,7 +145,8 @@ def test_an_older_feed_does_not_answer_for_a_job_that_was_reopened(store: JobSto
         async with opened(store) as room:
             pk = store.report(job(state=JobState.FAILED)).job_pk
             ended = store.read_job(JOB)
-            feed = room.hub.join(ended, ended.position)
+            alarm = Alarm()
+            feed = room.hub.join(ended, ended.position, alarm)
             store.report(job(state=JobState.RUNNING, attempt=2))
             waiting = room.wait()
             await happened(lambda: feed.head.revision == 2)
@@ -153,7 +155,7 @@ def test_an_older_feed_does_not_answer_for_a_job_that_was_reopened(store: JobSto
             store.report(job(state=JobState.SUCCEEDED, attempt=2))
             room.hub.hint(pk)
             assert (await waiting).stored.job.state is JobState.SUCCEEDED
-            room.hub.leave(feed)
+            room.hub.leave(feed, alarm)
 
     asyncio.run(play())
 
@@ -205,7 +207,8 @@ def test_a_feed_of_another_history_does_not_answer(store: JobStore, database_url
             run(database_url, "create table kept as select * from job")
             store.report(job(state=JobState.SUCCEEDED))
             ended = store.read_job(JOB)
-            feed = room.hub.join(ended, ended.position)
+            alarm = Alarm()
+            feed = room.hub.join(ended, ended.position, alarm)
             columns = "revision, commit_id, state"
             run(
                 database_url,
@@ -217,7 +220,7 @@ def test_a_feed_of_another_history_does_not_answer(store: JobStore, database_url
             await room.watched(pk)
             assert not waiting.done()
             waiting.cancel()
-            room.hub.leave(feed)
+            room.hub.leave(feed, alarm)
 
     asyncio.run(play())
 
@@ -249,7 +252,8 @@ def test_whoever_gives_up_leaves_nothing_behind(store: JobStore) -> None:
             assert room.hub._arrivals._waiters == {}
             pk = store.report(job(state=JobState.RUNNING)).job_pk
             waiting = [room.wait() for _ in range(3)]
-            await happened(lambda: pk in room.hub._feeds and len(room.hub._feeds[pk]._waiters) == 3)
+            await room.watched(pk)
+            await happened(lambda: len(room.hub._feeds[pk].watchers) == 3)
             for each in waiting:
                 each.cancel()
             await asyncio.wait(waiting)
@@ -268,7 +272,7 @@ def test_all_waiting_ends_when_the_server_drains(store: JobStore, reported: bool
             waiting = room.wait(wait_for_job=True)
             hub = room.hub
             await happened(
-                lambda: any(feed._waiters for feed in hub._feeds.values()) or bool(hub._arrivals._waiters)
+                lambda: any(feed.watchers for feed in hub._feeds.values()) or bool(hub._arrivals._waiters)
             )
             hub.drain(0.0)
             with pytest.raises(ServerDraining):
@@ -398,7 +402,7 @@ def test_an_outage_is_sat_out_and_told_only_at_the_end(
             waiting = room.wait(timeout=8 if lasts else PATIENCE, wait_for_job=True)
             hub = room.hub
             await happened(
-                lambda: any(feed._waiters for feed in hub._feeds.values()) or bool(hub._arrivals._waiters)
+                lambda: any(feed.watchers for feed in hub._feeds.values()) or bool(hub._arrivals._waiters)
             )
             proxy.stall()
             with pytest.raises(StoreUnavailable):
