@@ -101,11 +101,15 @@ class Supervisor:
         """
         for stop in _STOPPING:
             asyncio.get_running_loop().add_signal_handler(stop, self._stopping.set)
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, self._config.workers + 1):
-                group.create_task(self._keep(number))
-            await self._stopping.wait()
-            self._dismiss()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(1, self._config.workers + 1):
+                    group.create_task(self._keep(number))
+                await self._stopping.wait()
+                self._dismiss()
+        except ExceptionGroup as failed:
+            # For example: nobody reads the address. The lines are closed, and the workers leave.
+            raise failed.exceptions[0] from None
         if self._mismatch is not None:
             raise self._mismatch
 
@@ -149,8 +153,8 @@ class Supervisor:
         self._ready.pop(number, None)
         status = await child.end()
         del self._children[number]
-        how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"(process {child.pid}) {how}"
+        how = f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
+        return f"(process {child.pid}) ended {how}"
 
     def _orders(self, number: int) -> dict[str, Any]:
         # The demonstration job has one reporter.
@@ -191,18 +195,14 @@ class _Child:
         heard, silent = False, 0
         try:
             while silent < patience:
-                try:
-                    # In steps: if this process was stopped for long, the workers may have been too.
-                    line = await asyncio.wait_for(reader.readline(), 1.0)
-                except TimeoutError:
+                line = await _next_line(reader)
+                if line is None:
                     silent += heard  # A start takes as long as it takes.
-                    continue
-                if not line.endswith(b"\n"):
+                elif line.endswith(b"\n"):
+                    heard, silent = True, 0
+                    hear(json.loads(line))
+                else:
                     return True
-                heard, silent = True, 0
-                hear(json.loads(line))
-        except ConnectionError:  # It died before it had read its orders.
-            return True
         finally:
             writer.close()
         return False
@@ -218,6 +218,19 @@ class _Child:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes | None:
+    """Return a line, or at the end what there is of one; `None` if a second has passed without.
+
+    Seconds are counted one by one: while this process is stopped the workers may be stopped too.
+    """
+    try:
+        return await asyncio.wait_for(reader.readline(), 1.0)
+    except TimeoutError:
+        return None
+    except ConnectionError:  # It died before it had read its orders.
+        return b""
 
 
 def _start(line: socket.socket) -> subprocess.Popen[bytes]:

@@ -453,7 +453,7 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_more_rarely(
         wait_until(server.is_whole, "both take connections")
         assert set(server.workers()) == {survivor, victim}
     said = capfd.readouterr().err
-    delays = [float(found) for found in re.findall(r"SIGKILL; starting it again in ([\d.]+) s", said)]
+    delays = [float(found) for found in re.findall(r"\(Killed\); starting it again in ([\d.]+) s", said)]
     assert len(delays) == 4
     assert delays == sorted(delays)
     assert delays[0] <= 0.2 < delays[-1]
@@ -468,6 +468,16 @@ def test_the_time_until_the_next_start_doubles_up_to_a_limit_and_a_good_while_ma
     assert min(delays[10:]) < 18 < 27 < max(delays[10:])
     assert back_off.delay(lived=3600) <= 0.2
     assert 0.2 <= back_off.delay(lived=1) <= 0.4
+
+
+def test_a_server_whose_address_nobody_reads_ends_and_leaves_no_worker(sqlite_url: str) -> None:
+    with started("--database-url", sqlite_url) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        wait_until(lambda: len(children(process.pid)) == 2, "the workers start")
+        workers = children(process.pid)
+        assert process.wait(PATIENCE) == 141
+        wait_until(lambda: all(map(is_gone, workers)), "no worker is left")
 
 
 def assert_refused(process: subprocess.Popen[str]) -> None:
