@@ -55,7 +55,8 @@ class Shelf:
 
     def _merge(self, job: JobReport, granules: tuple[GranuleReport, ...], *, authoritative: bool) -> None:
         attempt = self.ledger.stands.attempt if self.ledger.job else 0
-        self.ledger.take(Report(job.key, job, granules, authoritative))
+        alone = job._replace(sub_jobs=(), parent_job_id=None)
+        self.ledger.take(Report(job.key, alone, granules, authoritative))
         if self.ledger.stands.attempt > attempt:
             self.details = self.document = None
         self.details = job.details or self.details

@@ -92,6 +92,8 @@ _INTERFACES: Final = (
         "demo",
         "errors",
         "feeds",
+        "formats",
+        "formats.base",
     ),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
     *("store", "store.base", "tokens", "verify", "verify.checker", "verify.minutes", "verify.probe"),
