@@ -106,6 +106,8 @@ _INTERFACES: Final = (
         "demo",
         "errors",
         "feeds",
+        "formats",
+        "formats.base",
     ),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
     *("port", "store", "store.base", "supervisor", "tokens", "verify", "verify.checker", "verify.minutes"),

@@ -14,8 +14,9 @@ from jobstatus_grpc.formats import times
 from jobstatus_grpc.formats.base import Entry, ErrorAnswer
 from jobstatus_grpc.formats.failures import Failure, failure_of, words_of
 from jobstatus_grpc.formats.glacier_shapes import DETAILS
+from jobstatus_grpc.formats.lists import check_around, list_entries
 from jobstatus_grpc.formats.reader import Reader
-from jobstatus_grpc.formats.tasks import TaskFormat, check_around, list_entries
+from jobstatus_grpc.formats.tasks import TaskFormat
 from jobstatus_grpc.json_text import dump, load, member
 from jobstatus_grpc.model import ItemError, Job, JobReport, JobState, WholeJob
 

@@ -80,14 +80,14 @@ class Reader:
         if value == "":
             self.missing(member(path, key), "must not be empty")
             return None
-        fault = word_fault(value)
+        fault = _word_fault(value)
         if fault is not None:
             self.fault(member(path, key), fault)
             return None
         return cast(str, value)
 
 
-def word_fault(value: Any) -> str | None:
+def _word_fault(value: Any) -> str | None:
     """Return what keeps `value` from being a name or a word."""
     if not isinstance(value, str):
         return _not_text(value)

@@ -11,8 +11,8 @@ from jobstatus_grpc.formats.base import Entry, ErrorAnswer, Parsed
 from jobstatus_grpc.formats.failures import WRAPPERS, Failure, failure_of, words_of
 from jobstatus_grpc.formats.huawei import HuaweiFormat, service_of
 from jobstatus_grpc.formats.kept import Kept
+from jobstatus_grpc.formats.lists import list_entries
 from jobstatus_grpc.formats.shapes import Field, Shape
-from jobstatus_grpc.formats.tasks import list_entries
 from jobstatus_grpc.json_text import dump
 from jobstatus_grpc.model import Details, Job, JobReport, JobState, WholeJob
 

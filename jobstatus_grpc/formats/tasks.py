@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-from jobstatus_grpc import json_text
-from jobstatus_grpc.errors import InvalidRequest, JobStatusError, NotRepresentable, Violation
+from jobstatus_grpc.errors import JobStatusError, NotRepresentable, Violation
 from jobstatus_grpc.formats.base import Entry, ErrorAnswer, Parsed
 from jobstatus_grpc.formats.failures import told_error
 from jobstatus_grpc.formats.kept import Kept
 from jobstatus_grpc.formats.reader import Reader
 from jobstatus_grpc.formats.shapes import Shape, patched, read_shape, write_shape
 from jobstatus_grpc.formats.times import read_time
-from jobstatus_grpc.json_text import dump, kind, member
+from jobstatus_grpc.formats.trees import SUB_JOBS, Place, Tree, ordered, placed, sub_jobs_in
+from jobstatus_grpc.json_text import dump
 from jobstatus_grpc.model import (
     MAX_JOB_BYTES,
-    MAX_TREE_DEPTH,
-    MAX_TREE_JOBS,
     Details,
     ItemError,
     Job,
@@ -27,37 +26,8 @@ from jobstatus_grpc.model import (
     sub_job_id,
 )
 
-SUB_JOBS: Final = "sub_jobs"
 
-
-class Place(NamedTuple):
-    """Where in a tree of a document a job stands."""
-
-    path: str
-    parent_job_id: str | None = None
-    position: int = 1
-    depth: int = 1
-
-
-class Tree:
-    """One document on its way into the reports of a job and its sub-jobs."""
-
-    def __init__(self, entry: Entry, project_id: str) -> None:
-        self.reader = Reader(entry)
-        self.project_id = project_id
-        self.root = entry.path
-        self._found: dict[str, str] = {}
-
-    def take(self, job_id: str, path: str) -> None:
-        """Note where a job stands; no two may have one id."""
-        first = self._found.setdefault(job_id, path)
-        if job_id and first != path:
-            self.reader.fault(path, f"is the same job as {first}: '{job_id}'")
-        if len(self._found) == MAX_TREE_JOBS + 1:
-            self.reader.fault(self.root, f"has more than {MAX_TREE_JOBS} jobs")
-
-
-class TaskFormat:
+class TaskFormat(ABC):
     """A form that tells a job's own state, and no granules.
 
     A child says which keys tell what. It need not know of details, sub-jobs or kept documents.
@@ -87,14 +57,15 @@ class TaskFormat:
     #: The order of the keys of a document that is written without one that was kept.
     order: Sequence[str] = ()
 
+    @abstractmethod
     def write_time(self, time: int) -> str:
         """Return a time as the form has it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_error(self, reader: Reader, source: Mapping[str, Any], path: str, state: JobState) -> ItemError:
         """Return the error a document tells; an empty one if it tells none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self, job: Job | JobReport, before: JobReport | None) -> dict[str, Any]:
         """Return the values of the keys that are neither texts, times nor details; `None` is nothing.
 
@@ -102,14 +73,13 @@ class TaskFormat:
             job: what is to be told.
             before: what the document told that is written anew; `None` if there is none.
         """
-        raise NotImplementedError
 
     def untold(self, _source: Mapping[str, Any], _state: JobState) -> Sequence[str]:
         """Return the keys of facts whose values no field of the job tells as they are."""
         return ()
 
-    def detects(self, value: Any) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def detects(self, value: Any) -> bool: ...
 
     def entries(self, entry: Entry) -> Sequence[Entry]:
         return [entry]
@@ -172,24 +142,10 @@ class TaskFormat:
         """Return the sub-jobs of a document; `None` if it has no array of them."""
         if self.holder is None:
             return None
-        path, held = place.path, source
-        for key in self.holder:
-            path, inner = member(path, key), held.get(key)
-            if inner is None or inner == "":
-                return None
-            found = tree.reader.mapping(inner, path)
-            if found is None:
-                return None
-            held = found
-        path, parts = f"{path}.{SUB_JOBS}", held.get(SUB_JOBS)
-        if parts is None or parts == "":
+        found = sub_jobs_in(tree.reader, source, self.holder, place)
+        if found is None:
             return None
-        if not isinstance(parts, list):
-            tree.reader.fault(path, f"must be an array, is {kind(parts)}")
-            return None
-        if parts and place.depth == MAX_TREE_DEPTH:
-            tree.reader.fault(path, f"is deeper than {MAX_TREE_DEPTH} levels of jobs")
-            return None
+        path, parts = found
         jobs = []
         for index, part in enumerate(parts):
             here = Place(f"{path}[{index}]", job_id, index + 1, place.depth + 1)
@@ -200,7 +156,7 @@ class TaskFormat:
 
     def _with_sub_jobs(self, source: Mapping[str, Any], parts: list[Any] | None) -> dict[str, Any]:
         """Return `source` with `parts` where it has its sub-jobs, or without that key if there are none."""
-        return _placed(source, [*(self.holder or ()), SUB_JOBS], parts)
+        return placed(source, [*(self.holder or ()), SUB_JOBS], parts)
 
     def _kept(self, source: Mapping[str, Any], sub_jobs: Sequence[JobReport] | None) -> Kept:
         if sub_jobs is None:
@@ -278,7 +234,7 @@ class TaskFormat:
         prefix: str,
         found: list[Violation],
     ) -> dict[str, Any]:
-        parts = list(whole.sub_jobs) if self.holder is None else _parts(whole.sub_jobs, kept)
+        parts = list(whole.sub_jobs) if self.holder is None else ordered(whole.sub_jobs, kept)
         had_array = kept is not None and kept.sub_jobs is not None
         if parts and not had_array and (self.holder is None or (prefix and not self.nests)):
             owner = "jobs" if self.holder is None else "sub-jobs"
@@ -318,56 +274,5 @@ class TaskFormat:
     def render_list(self, jobs: Sequence[WholeJob]) -> str:
         return dump([self.document(whole) for whole in jobs])
 
-    def render_error(self, error: JobStatusError, request_id: str) -> ErrorAnswer:
-        raise NotImplementedError
-
-
-def _parts(sub_jobs: Sequence[WholeJob], kept: Kept | None) -> list[WholeJob]:
-    """Return sub-jobs in the order of the document that was kept, those it does not have after them.
-
-    A sub-job that has a document, so came from its system, and is not in the latest one of its parent, is
-    there no more.
-    """
-    if kept is None:
-        return list(sub_jobs)
-    known = {part.job.job_id: part for part in sub_jobs}
-    listed = [known.pop(job_id) for job_id in kept.sub_jobs or () if job_id in known]
-    return listed + [part for part in known.values() if part.document is None]
-
-
-def _placed(source: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return `source` with `value` under a path of keys; `None` takes the last of them away."""
-    key, *rest = keys
-    result = dict(source)
-    if rest:
-        inner = result.get(key)
-        if value is not None or isinstance(inner, dict):
-            result[key] = _placed(inner if isinstance(inner, dict) else {}, rest, value)
-    elif value is None:
-        result.pop(key, None)
-    else:
-        result[key] = value
-    return result
-
-
-def list_entries(entry: Entry, key: str) -> Sequence[Entry]:
-    """Return the documents in a list under `key`; what has no such key is one document.
-
-    Raises:
-        InvalidRequest: there is something else under the key.
-    """
-    if not isinstance(entry.value, dict) or key not in entry.value:
-        return [entry]
-    path, jobs = member(entry.path, key), entry.value[key]
-    check_around(entry, path)
-    if not isinstance(jobs, list):
-        raise InvalidRequest([Violation(path, f"must be an array, is {kind(jobs)}")])
-    return [Entry(job, f"{path}[{index}]", entry.marked) for index, job in enumerate(jobs)]
-
-
-def check_around(entry: Entry, path: str) -> None:
-    """Raise InvalidRequest with the faults of a list's text that are not in the documents at `path`."""
-    faults = json_text.faults(entry.value, entry.path) if entry.marked else ()
-    around = [fault for fault in faults if not fault.field.startswith(f"{path}[")]
-    if around:
-        raise InvalidRequest(around)
+    @abstractmethod
+    def render_error(self, error: JobStatusError, request_id: str) -> ErrorAnswer: ...

@@ -182,6 +182,7 @@ def test_a_tree_deeper_or_larger_than_a_tree_may_be_is_refused() -> None:
     parts = [{"job_id": f"{n}", "status": "running"} for n in range(MAX_TREE_JOBS)]
     assert parsed(SFS | {"sub_jobs": parts[1:]}).job.sub_jobs
     assert faults(SFS | {"sub_jobs": parts}) == {"$": f"has more than {MAX_TREE_JOBS} jobs"}
+    assert len(faults(SFS | {"sub_jobs": [*parts, parts[0], {}]})) == 3
 
 
 def test_of_a_hostile_document_not_every_fault_is_kept() -> None:

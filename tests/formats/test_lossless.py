@@ -22,7 +22,7 @@ SYSTEMS = ["orca", "sdrs", "sfs-turbo", "glacier"]
 
 def comparable(document: Any) -> str:
     """Return a document as text that tells 1 from 1.0 and from true, with ORCA's granules as a set."""
-    value = unordered(document) if "granules" in document else document
+    value = unordered(document) if "asyncOperationId" in document else document
     return json.dumps(value, sort_keys=True)
 
 
