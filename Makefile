@@ -61,7 +61,7 @@ test: install ## Run the tests, on SQLite and on a PostgreSQL they start themsel
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST)
 
 .PHONY: bench
-bench: install ## Measure the speed: ONLY=section, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
+bench: install ## Measure the speed: ONLY=watch, writes or growth, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
 
 .PHONY: check

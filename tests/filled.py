@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, Table, text
-from stored import connected
+from stored import connected, opened
 
 from jobstatus_grpc.model import GranuleReport, JobKey, JobReport, Report
-from jobstatus_grpc.store import open_store, schema
-from jobstatus_grpc.store.base import JobStore, StoredJob
+from jobstatus_grpc.store import schema
+from jobstatus_grpc.store.base import StoredJob
 
 COLLECTION = "tiles"
 
@@ -28,7 +27,7 @@ def fill_granules(url: str, key: JobKey, count: int) -> StoredJob:
     The job is reported if nobody has.
     """
     first = name_of(1)
-    with _opened(url) as store:
+    with opened(url) as store:
         store.report(Report(key, JobReport(*key), [GranuleReport(COLLECTION, first)]))
         stored = store.read_job(key)
         copied = f"copied.job_pk = {stored.job_pk} and copied.granule_id = '{first}'"
@@ -56,7 +55,7 @@ def fill_jobs(url: str, project_id: str, count: int, prefix: str = "job", delete
     Of `deleted` ones all but the first are rows that wait to be purged.
     """
     key = JobKey(project_id, name_of(1, prefix))
-    with _opened(url) as store:
+    with opened(url) as store:
         store.report(Report(key, JobReport(*key, description="one of many"), ()))
         job_pk = store.read_job(key).job_pk
     row = {"job_pk": f"{job_pk} + number - 1"}
@@ -85,13 +84,3 @@ def _copy(connection: Connection, table: Table, count: int, copied: str, changed
         ),
         {"count": count},
     )
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[JobStore]:
-    store = open_store(url)
-    try:
-        store.prepare()
-        yield store
-    finally:
-        store.close()

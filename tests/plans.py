@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import psycopg2.extensions
@@ -89,7 +90,7 @@ class Explained:
     def _sqlite_faults(self) -> Iterator[str]:
         if not self._traced:
             return
-        with sqlite3.connect(self._path or "") as connection:
+        with closing(sqlite3.connect(self._path or "")) as connection:
             for words in self._traced:
                 for row in connection.execute(f"explain query plan {words}"):
                     line = str(row[3])

@@ -91,6 +91,11 @@ class PostgresServer:
         self._port = _free_port()
         self._initialize()
 
+    @property
+    def pid(self) -> int | None:
+        """The process that all others of the server are children of; `None` if it is not ours."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start the server if it does not run, and return when it takes connections."""
         if self._external is not None or self._process is not None:

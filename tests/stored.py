@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.pool import NullPool
 
 from jobstatus_grpc.model import Change, Granule, GranuleState, Job, JobKey, Position, Totals
-from jobstatus_grpc.store import schema
+from jobstatus_grpc.store import open_store, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobQuery, JobStore
 
 
@@ -31,6 +31,17 @@ def connected(url: str) -> Iterator[Connection]:
     made = _engine(url)
     with made.connect() as connection:
         yield connection
+
+
+@contextmanager
+def opened(url: str) -> Iterator[JobStore]:
+    """Open a store of the caller's own, prepared."""
+    store = open_store(url)
+    try:
+        store.prepare()
+        yield store
+    finally:
+        store.close()
 
 
 def _engine(url: str) -> Engine:

@@ -191,10 +191,10 @@ def test_reports_merged_together_are_as_if_each_had_come_alone(
         merged = alone.take(report)
         outcomes.append(merged)
         changes += merged.changes
-    together = merge_reports(before.job, before.granules, others, 10_000, 10_000)
+    jobs = {} if before.job is None else {before.job.key: before.job}
+    together = merge_reports(jobs, {JOB: before.granules}, others, 10_000, 10_000)
+    written = together.granules.get(JOB, {})
     assert [each if isinstance(each, Merged) else type(each) for each in together.outcomes] == outcomes
-    assert (together.job, together.changes) == (alone.job, changes)
-    assert {**before.granules, **together.granules} == alone.granules
-    assert all(
-        each.revision > (before.job.revision if before.job else 0) for each in together.granules.values()
-    )
+    assert (together.jobs.get(JOB, before.job), together.logs.get(JOB, [])) == (alone.job, changes)
+    assert {**before.granules, **written} == alone.granules
+    assert all(each.revision > (before.job.revision if before.job else 0) for each in written.values())

@@ -9,11 +9,15 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import watch
+from bench import growth, watch, writes
 from bench.figures import Findings
 from bench.stage import Stage
 
-SECTIONS: Mapping[str, Callable[[Stage], None]] = {"watch": watch.measure}
+SECTIONS: Mapping[str, Callable[[Stage], None]] = {
+    "watch": watch.measure,
+    "writes": writes.measure,
+    "growth": growth.measure,
+}
 
 
 def main(names: list[str]) -> int:

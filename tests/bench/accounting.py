@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _CPUCLOCK_SCHED = 2
+# Where a process's parent is told, and what its children used that have ended and were waited for, in ticks.
+_PARENT, _ENDED_USER, _ENDED_SYSTEM = 1, 13, 14
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -21,6 +25,24 @@ def busy_seconds() -> float:
     counts = Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
     user, nice, system, _idle, _iowait, irq, softirq = map(int, counts)
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """Return how much of a processor a process and its children have used, those that have ended included."""
+    used = cpu_seconds(pid)
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # Processes come and go meanwhile.
+        with suppress(OSError):
+            fields = _stat_fields(path)
+            if int(fields[_PARENT]) == pid:
+                used += cpu_seconds(int(path.parent.name))
+    ended = _stat_fields(Path(f"/proc/{pid}/stat"))
+    return used + (int(ended[_ENDED_USER]) + int(ended[_ENDED_SYSTEM])) / _TICKS
+
+
+def _stat_fields(path: Path) -> list[str]:
+    """Return the fields of proc(5) after the name, which may hold anything."""
+    return path.read_text().rpartition(")")[2].split()
 
 
 def resident_bytes(pid: int) -> int:

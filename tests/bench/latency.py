@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from bench.accounting import forget_peak, peak_bytes
 from bench.figures import Goal
+from bench.snapshots import take_snapshot
 from bench.stage import ROUNDS, BenchedServer, Stage, keys, knows_setting
 from bench.workers import Worker
 
@@ -22,7 +22,6 @@ _RATE = 100
 _SAMPLES = 200
 _BIG = ("default", "big")
 _TAKERS = 10
-_MEBI = 1024 * 1024
 # Longer than a snapshot serves those who come late: each one that is measured has been read anew.
 _SNAPSHOT_SERVES = 17.0
 _RECOVERY = 3.0
@@ -191,10 +190,6 @@ def _measure_beside_snapshot(stage: Stage, stack: ExitStack) -> None:
     stage.fill(url, _BIG, granules)
     takers = stack.enter_context(Worker("crowd"))
     takers.call("connect", address=server.address, connections=_TAKERS)
-    forget_peak(server.pid)
-    _take_snapshot(takers)
-    peak = peak_bytes(server.pid) / _MEBI
-    time.sleep(_SNAPSHOT_SERVES)
     reporters.call("create", address=server.address, keys=_JOBS, granules=10)
     watched, feed = Watched(stack, server.address), _reporting(reporters, server.address)
     watched.measure(feed, 1)
@@ -202,7 +197,7 @@ def _measure_beside_snapshot(stage: Stage, stack: ExitStack) -> None:
     for _ in range(ROUNDS):
         reporters.call("start", address=server.address, keys=_JOBS, rate=_RATE)
         watched.begin()
-        durations.append(_take_snapshot(takers))
+        durations.append(take_snapshot(takers, _BIG, _TAKERS))
         taken = time.time()
         # As long as the snapshot would serve others: the next is read anew.
         time.sleep(_SNAPSHOT_SERVES)
@@ -213,13 +208,3 @@ def _measure_beside_snapshot(stage: Stage, stack: ExitStack) -> None:
     name = f"while 10 watchers take a snapshot of {granules:,} granules, same process"
     _add(stage, name, beside, (20, 100), alone, "without")
     stage.findings.add(f"snapshot of {granules:,} granules to 10 watchers beside that", durations, "s")
-    stage.findings.add(f"peak memory while 10 watchers take {granules:,} granules", [peak], "MiB")
-
-
-def _take_snapshot(takers: Worker) -> float:
-    """Have all of a snapshot sent to its takers; return how many seconds that took."""
-    begun = time.time()
-    takers.call("open", keys=[_BIG], watchers=_TAKERS, snapshot_only=True)
-    seconds: float = takers.call("ended")["last"] - begun
-    takers.call("leave")
-    return seconds

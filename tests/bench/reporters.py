@@ -14,6 +14,7 @@ from jobstatus import v1 as pb
 
 Key = Sequence[str]
 
+_REPORT_GRANULES = "/jobstatus.v1.JobReportService/ReportGranules"
 _TIMEOUT = 60.0
 # Beyond this the server is overrun, and it is the reporter's turn to wait.
 _MOST_UNDER_WAY = 500
@@ -23,7 +24,8 @@ class Reporters:
     """Reports; every granule reported is a change, since its message is a new one."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, pb.JobReportServiceStub] = {}
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._made: dict[tuple[str, ...], list[bytes]] = {}
         self._numbers = count(1)
         self._stopped = asyncio.Event()
 
@@ -106,6 +108,34 @@ class Reporters:
         await asyncio.gather(*map(write, range(writers)))
         return done / (loop.time() - begun)
 
+    async def ready(self, keys: Sequence[Key], reports: int, changes: int, states: Sequence[str]) -> None:
+        """Make what `pour` sends: for each job and state so many reports, of other granules each."""
+        self._made = {
+            (state, *key): [
+                self._reach(key, range(number * changes, (number + 1) * changes), state)
+                for number in range(reports)
+            ]
+            for state in states
+            for key in keys
+        }
+
+    async def pour(self, address: str, keys: Sequence[Key], state: str) -> None:
+        """Send what is ready of some jobs and a state: each job's after the answer to the one before."""
+        send: Any = self._channel(address).unary_unary(_REPORT_GRANULES)
+
+        async def report(key: Key) -> None:
+            for request in self._made[state, *key]:
+                answer = pb.ReportGranulesResponse.FromString(await send(request, timeout=_TIMEOUT))
+                assert not answer.unchanged_count + answer.stale_count, answer
+
+        await asyncio.gather(*map(report, keys))
+
+    @staticmethod
+    def _reach(key: Key, granules: range, state: str) -> bytes:
+        request = pb.ReportGranulesRequest(project_id=key[0], job_id=key[1])
+        request.granules.extend(pb.Granule(granule_id=_name(number), state=state) for number in granules)
+        return request.SerializeToString()
+
     def _request(
         self, key: Key, number: int, changes: int, granules: int, message_bytes: int
     ) -> pb.ReportGranulesRequest:
@@ -119,13 +149,20 @@ class Reporters:
 
     @staticmethod
     def _granule(number: int, message: str) -> pb.Granule:
-        return pb.Granule(granule_id=f"granule-{number:06}", state=pb.GRANULE_STATE_STAGED, message=message)
+        return pb.Granule(granule_id=_name(number), state=pb.GRANULE_STATE_STAGED, message=message)
 
     def _stub(self, address: str) -> pb.JobReportServiceStub:
-        stub = self._channels.get(address)
-        if stub is None:
-            stub = self._channels[address] = pb.JobReportServiceStub(grpc.aio.insecure_channel(address))
-        return stub
+        return pb.JobReportServiceStub(self._channel(address))
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address)
+        return channel
+
+
+def _name(number: int) -> str:
+    return f"granule-{number:06}"
 
 
 def _handlers() -> dict[str, Handler]:
@@ -136,6 +173,8 @@ def _handlers() -> dict[str, Handler]:
         "start": reporters.start,
         "stop": reporters.stop,
         "storm": reporters.storm,
+        "ready": reporters.ready,
+        "pour": reporters.pour,
     }
 
 

@@ -5,41 +5,27 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import fields
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-import psycopg2
+from filled import fill_granules
 from postgres import PostgresServer
 from processes import ServerProcess
+from stored import run
 
 from bench.figures import Findings
 from jobstatus_grpc.config import ServerConfig
+from jobstatus_grpc.model import JobKey
 from jobstatus_grpc.store import upgrade
+from jobstatus_grpc.store.base import StoredJob
 
 Key = tuple[str, str]
 
 ROUNDS = 3
-
-_FILL = """
-with job as (
-    update job set revision = %(count)s + 1, pending_count = %(count)s
-    where project_id = %(project)s and job_id = %(job)s and revision = 1
-    returning *
-), logged as (
-    insert into change (job_pk, revision, commit_id, change_time, kind, collection_id, granule_id, state,
-        attempt, unspecified_count, pending_count, staged_count, succeeded_count, failed_count)
-    select job_pk, revision, commit_id, update_time, 1, 'tiles', 'granule-' || lpad(%(count)s::text, 8, '0'),
-        1, 1, 0, %(count)s, 0, 0, 0
-    from job
-)
-insert into granule (job_pk, collection_id, granule_id, state, attempt, request_time, update_time, revision)
-select job_pk, 'tiles', 'granule-' || lpad(number::text, 8, '0'), 1, 1, update_time, update_time, number + 1
-from job cross join generate_series(1, %(count)s) as number
-"""
 
 
 class Stage:
@@ -55,6 +41,7 @@ class Stage:
         self.findings = findings
         self._postgres = PostgresServer(os.environ.get("TEST_POSTGRES_URL"))
         self._databases: list[str] = []
+        self._files = tempfile.TemporaryDirectory(prefix="jobstatus-bench-")
 
     def __enter__(self) -> Self:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -68,6 +55,7 @@ class Stage:
         for name in self._databases:
             self._postgres.drop_database(name)
         self._postgres.close()
+        self._files.cleanup()
 
     def seconds(self, full: float) -> float:
         """Return how long to measure what takes so long at full scale; nothing is learnt from a moment."""
@@ -86,13 +74,24 @@ class Stage:
         upgrade(url)
         return url
 
-    def fill(self, url: str, key: Key, granules: int) -> None:
-        """Give a job that has just been reported so many granules, past the store."""
-        with closing(psycopg2.connect(url)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(_FILL, {"project": key[0], "job": key[1], "count": granules})
-                cursor.execute("vacuum analyze granule")
+    def fill(self, url: str, key: Key, granules: int) -> StoredJob:
+        """Give a job so many granules and their changes, past the store, and return it as it is then."""
+        stored = fill_granules(url, JobKey(*key), granules)
+        if url.startswith("postgresql"):
+            # As it would be by itself some minutes later.
+            run(url, "vacuum analyze")
+        return stored
+
+    def file(self) -> str:
+        """Return the URL of a new SQLite file, on the disk of the temporary directory."""
+        url = f"sqlite:///{self._files.name}/{uuid4().hex}.db"
+        upgrade(url)
+        return url
+
+    @property
+    def database_pid(self) -> int | None:
+        """The process of the PostgreSQL server, if it is our own."""
+        return self._postgres.pid
 
 
 class BenchedServer(ServerProcess):
