@@ -23,8 +23,9 @@ _PURE: Final = ("model", "errors", "merge", "tokens")
 _WATCHING: Final = (
     *("arrivals", "coalescing", "deliveries", "feeds", "limits", "listening", "snapshots", "stalls"),
     *("streams", "waits", "watch"),
-    *("reads", "reports", "retention"),
+    *("reports", "retention"),
 )
+_READING: Final = ("batches", "cache", "reads")
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
 # Of the standard library only this is somebody's own.
 _RESTRICTED: Final = ("sqlite3",)
@@ -44,10 +45,13 @@ _RULES: Final[Mapping[str, Rule]] = {
     "store": Rule((*_PURE, "store"), _DATABASES),
     "store.base": Rule(_PURE),
     "formats": Rule(("model", "errors", "formats")),
-    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", *_WATCHING))),
+    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", "reads", *_WATCHING))),
+    "batches": Rule(("errors",)),
+    "cache": Rule(("store.base",)),
+    "reads": Rule(("model", "errors", "tokens", "store.base", "coalescing", *_READING)),
     "convert": Rule(("model", "errors", "convert"), ("jobstatus", "google.protobuf")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "convert", "status", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
@@ -61,7 +65,7 @@ _RULES: Final[Mapping[str, Rule]] = {
         (
             *_PURE,
             *_WATCHING,
-            *("store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
+            *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
             *("leaving", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
@@ -81,12 +85,15 @@ _ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
     *(
+        "batches",
+        "cache",
         "client",
         "config",
         "convert.faults",
         "convert.reports",
         "convert.requests",
         "convert.resources",
+        "convert.wire",
         "demo",
         "errors",
         "feeds",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -53,11 +52,6 @@ def granule_to_pb(granule: Granule) -> pb.Granule:
         update_time=timestamp(granule.update_time),
         revision=granule.revision,
     )
-
-
-def granules_to_pb(granules: Iterable[Granule]) -> list[pb.Granule]:
-    """Return granules as a reader gets them."""
-    return [granule_to_pb(granule) for granule in granules]
 
 
 def job_to_pb(job: Job) -> pb.Job:

@@ -128,6 +128,11 @@ def granule_from_row(row: Row) -> Granule:
     )
 
 
+def granules_from_json(document: str) -> list[Granule]:
+    """Return the granules in a JSON array of rows of GRANULE_COLUMNS."""
+    return list(map(granule_from_row, json.loads(document)))
+
+
 _NO_GRANULE: Final = (None,) * 10
 
 
@@ -198,6 +203,11 @@ def stored_job_from_row(row: Row) -> StoredJob:
             end_time_reported=bool(row[28]),
         ),
     )
+
+
+def stored_job_from_json(document: str) -> StoredJob:
+    """Return the job in a JSON array of JOB_COLUMNS."""
+    return stored_job_from_row(json.loads(document))
 
 
 def _job_document(job: Job) -> str:
