@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from jobstatus import v1 as pb
 from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
 from jobstatus_grpc.config import ServerConfig
+from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
 from jobstatus_grpc.health import Health
@@ -78,6 +79,7 @@ class Server:
             name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
             for name, threads in (
                 ("read", config.read_threads),
+                ("batch", 1),
                 ("write", config.write_threads),
                 ("tail", _TAIL_THREADS),
                 ("behind", _BEHIND_THREADS),
@@ -148,16 +150,25 @@ class Server:
         self._store.close()
 
     def _register(self) -> None:
-        reader = StatusReader(self._store, self._pools["read"])
+        reader = StatusReader(
+            self._store,
+            AnswerEncoder(),
+            self._tokens,
+            together=self._pools["batch"],
+            alone=self._pools["read"],
+        )
         writer = ReportWriter(
             self._store, self._pools["write"], self._config.max_waiting_reports, self._hub.hint
         )
         status = JobStatusServicer(reader, self._hub, self._limits, self._tokens)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
-        # Frames are bytes already. Registered later than the generated code, this handler takes its place.
-        decode = pb.WatchJobRequest.FromString
-        watch: Any = grpc.unary_stream_rpc_method_handler(status.WatchJob, decode, None)
-        self._grpc.add_registered_method_handlers(_STATUS_SERVICE, {"WatchJob": watch})
+        # What is bytes already. Registered later than the generated code, these handlers take its place.
+        get, watch = pb.GetJobStatusRequest.FromString, pb.WatchJobRequest.FromString
+        ready: dict[str, Any] = {
+            "GetJobStatus": grpc.unary_unary_rpc_method_handler(status.GetJobStatus, get, None),
+            "WatchJob": grpc.unary_stream_rpc_method_handler(status.WatchJob, watch, None),
+        }
+        self._grpc.add_registered_method_handlers(_STATUS_SERVICE, ready)
         pb.add_JobReportServiceServicer_to_server(JobReportServicer(writer), self._grpc)
         self._health.register(self._grpc)
         names = (_STATUS_SERVICE, _REPORT_SERVICE, Health.SERVICE, reflection.SERVICE_NAME)

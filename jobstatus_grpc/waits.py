@@ -119,9 +119,7 @@ class Wait:
                 raise ServerDraining
             late = self._late
             try:
-                stored = await self._reader.read_job(
-                    self._query.key, self._query.deadline, lambda page: page.stored
-                )
+                stored = await self._reader.read_job(self._query.key, self._query.deadline)
             except StoreUnavailable:
                 if late or not self._answered:
                     raise

@@ -32,9 +32,10 @@ _WATCHING: Final = (
         "snapshots",
         "stalls",
     ),
-    *("stalls", "streams", "waits", "watch"),
-    *("reads", "reports", "retention"),
+    *("streams", "waits", "watch"),
+    *("reports", "retention"),
 )
+_READING: Final = ("batches", "cache", "reads")
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
 # Of the standard library only this is somebody's own.
 _RESTRICTED: Final = ("sqlite3",)
@@ -55,10 +56,13 @@ _RULES: Final[Mapping[str, Rule]] = {
     "store.base": Rule(_PURE),
     "json_text": Rule(("errors",)),
     "formats": Rule(("model", "errors", "json_text", "formats")),
-    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", *_WATCHING))),
+    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", "reads", *_WATCHING))),
+    "batches": Rule(("errors",)),
+    "cache": Rule(("store.base",)),
+    "reads": Rule(("model", "errors", "tokens", "store.base", "coalescing", *_READING)),
     "convert": Rule(("model", "errors", "json_text", "convert"), ("jobstatus", "google.protobuf")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "convert", "status", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
@@ -75,7 +79,7 @@ _RULES: Final[Mapping[str, Rule]] = {
         (
             *_PURE,
             *_WATCHING,
-            *("store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
+            *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
             *("leaving", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
@@ -95,6 +99,8 @@ _ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
     *(
+        "batches",
+        "cache",
         *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
         "config",
@@ -103,6 +109,7 @@ _INTERFACES: Final = (
         "convert.reports",
         "convert.requests",
         "convert.resources",
+        "convert.wire",
         "demo",
         "errors",
         "feeds",

@@ -19,12 +19,13 @@ from stored import run
 
 from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.arrivals import Arrivals
+from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, ServerDraining, StoreUnavailable
 from jobstatus_grpc.model import GranuleState, JobKey, JobState
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import JobPage, JobStore, StoredJob
+from jobstatus_grpc.store.base import JobStore, StoredJob
 from jobstatus_grpc.tokens import Tokens
 from jobstatus_grpc.waits import Until, Wait, Waited, WaitQuery
 from jobstatus_grpc.watch import WatchHub
@@ -48,7 +49,8 @@ class Room:
             max_age=3600,
             write_timeout=30,
         )
-        self.reader = StatusReader(store, pool)
+        tokens = Tokens(*store.identity)
+        self.reader = StatusReader(store, AnswerEncoder(), lambda: tokens, together=pool, alone=pool)
 
     def wait(
         self, until: Until | None = None, timeout: float = PATIENCE, wait_for_job: bool = False
@@ -119,21 +121,25 @@ class EndingReader(StatusReader):
 
     ended = False
 
-    async def read_job(self, key, deadline, answer):  # type: ignore[no-untyped-def]
-        def then(page: JobPage) -> object:
-            if not self.ended:
-                self.ended = True
-                self._store.report(job(state=JobState.SUCCEEDED))
-            return answer(page)
-
-        return await super().read_job(key, deadline, then)
+    async def read_job(self, key: JobKey, deadline: float | None) -> StoredJob:
+        stored = await super().read_job(key, deadline)
+        if not self.ended:
+            self.ended = True
+            self._store.report(job(state=JobState.SUCCEEDED))
+        return stored
 
 
 def test_a_job_that_ends_between_the_first_look_and_the_waiting_is_noticed(store: JobStore) -> None:
     async def play() -> None:
         async with opened(store) as room:
             store.report(job(state=JobState.RUNNING))
-            room.reader = EndingReader(store, room.reader._executor)
+            room.reader = EndingReader(
+                store,
+                AnswerEncoder(),
+                lambda: Tokens(*store.identity),
+                together=room.reader._executor,
+                alone=room.reader._executor,
+            )
             waited = await asyncio.wait_for(room.wait(), PATIENCE)
             assert (waited.done, waited.stored.job.state) == (True, JobState.SUCCEEDED)
 

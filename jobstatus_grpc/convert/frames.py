@@ -15,16 +15,17 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import (
     duration,
     granule_to_pb,
-    granules_to_pb,
     job_to_pb,
     timestamp,
     totals_to_pb,
 )
+from jobstatus_grpc.convert.wire import delimited, encode_granule, varint
 from jobstatus_grpc.model import Change, Granule, Job, NewsMode, SubJob, Totals, WholeJob
 
-_LENGTH_DELIMITED: Final = 2
-_CHANGE_TAG: Final = bytes((pb.Changes.CHANGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
-_CHANGES_TAG: Final = bytes((pb.WatchJobResponse.CHANGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_CHANGE: Final = pb.Changes.CHANGES_FIELD_NUMBER
+_CHANGES: Final = pb.WatchJobResponse.CHANGES_FIELD_NUMBER
+_SNAPSHOT: Final = pb.WatchJobResponse.SNAPSHOT_FIELD_NUMBER
+_GRANULES: Final = pb.Snapshot.GRANULES_FIELD_NUMBER
 _COUNT_TAG: Final = bytes((pb.Change.CHANGE_COUNT_FIELD_NUMBER << 3,))
 _NEWS_MODES: Final = {NewsMode.NOTIFY: pb.NEWS_MODE_NOTIFY, NewsMode.POLL: pb.NEWS_MODE_POLL}
 
@@ -33,20 +34,17 @@ class FrameEncoder:
     """Encodes the frames of `WatchJob`; fulfils `watch.FrameEncoder`."""
 
     def change(self, change: Change) -> bytes:
-        encoded = _change_to_pb(change).SerializeToString()
-        return _CHANGE_TAG + _varint(len(encoded)) + encoded
+        return delimited(_CHANGE, _change_to_pb(change).SerializeToString())
 
     def counted(self, encoded: bytes, count: int) -> bytes:
         # A part's own tag is one byte; its length goes on while the high bit is set.
         start = 1
         while encoded[start] & 0x80:
             start += 1
-        counted = encoded[start + 1 :] + _COUNT_TAG + _varint(count)
-        return _CHANGE_TAG + _varint(len(counted)) + counted
+        return delimited(_CHANGE, encoded[start + 1 :] + _COUNT_TAG + varint(count))
 
     def changes(self, encoded: Sequence[bytes], revision: int, totals: Totals, token: bytes) -> bytes:
-        body = b"".join(encoded)
-        return _CHANGES_TAG + _varint(len(body)) + body + _frame(revision, totals, token).SerializeToString()
+        return delimited(_CHANGES, b"".join(encoded)) + _frame(revision, totals, token).SerializeToString()
 
     def snapshot(
         self,
@@ -56,12 +54,11 @@ class FrameEncoder:
         last: bool,
         token: bytes,
     ) -> bytes:
-        frame = _frame(job.revision, job.totals, token)
-        frame.snapshot.granules.extend(granules_to_pb(granules))
-        frame.snapshot.last = last
-        if sub_jobs is not None:
-            frame.snapshot.job.CopyFrom(job_to_pb(job, sub_jobs))
-        return frame.SerializeToString()
+        opening = None if sub_jobs is None else job_to_pb(job, sub_jobs)
+        rest = pb.Snapshot(job=opening, last=last).SerializeToString()
+        parts = [delimited(_GRANULES, encode_granule(granule)) for granule in granules]
+        frame = _frame(job.revision, job.totals, token).SerializeToString()
+        return delimited(_SNAPSHOT, b"".join((*parts, rest))) + frame
 
     def heartbeat(
         self,
@@ -110,13 +107,3 @@ def _change_to_pb(change: Change) -> pb.Change:
         return pb.Change(revision=revision, change_time=when, sub_job=job_to_pb(item.job))
     granule = pb.GranuleChange(granule=granule_to_pb(item), previous_state=change.previous_state)  # type: ignore[arg-type]
     return pb.Change(revision=revision, change_time=when, granule=granule)
-
-
-def _varint(number: int) -> bytes:
-    """Return a number, not negative, in protobuf's base 128."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -44,6 +44,7 @@ _DELIVERIES: Final = {
     pb.DELIVERY_LATEST: Delivery.LATEST,
     pb.DELIVERY_NONE: Delivery.NONE,
 }
+_VIEWS: Final = frozenset(pb.JobView.values())
 _JOB_STATES: Final = tuple(JobState)
 _GRANULE_STATES: Final = tuple(GranuleState)
 _MAX_NANOS: Final = 999_999_999
@@ -138,7 +139,7 @@ def get_job_status(request: pb.GetJobStatusRequest) -> GetJobStatus:
     key = read_job_key(request, faults)
     limit = _page_limit(request.page_size, GRANULE_PAGE, MAX_GRANULE_PAGE, faults)
     numbers = _known(request.granule_states, len(_GRANULE_STATES), "granule_states", faults)
-    if request.view not in pb.JobView.values():
+    if request.view not in _VIEWS:
         faults.add("view", f"{request.view} is not a view")
     faults.check()
     states = [_GRANULE_STATES[number] for number in numbers]

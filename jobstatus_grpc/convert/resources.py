@@ -55,11 +55,6 @@ def granule_to_pb(granule: Granule) -> pb.Granule:
     )
 
 
-def granules_to_pb(granules: Iterable[Granule]) -> list[pb.Granule]:
-    """Return granules as a reader gets them."""
-    return [granule_to_pb(granule) for granule in granules]
-
-
 def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
     """Return a job as a reader gets it, without granules, with these sub-jobs and what is below them."""
     begin_time, end_time = job.begin_time, job.end_time

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeAlias
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
 
 from jobstatus_grpc.model import (
     Change,
@@ -22,6 +23,9 @@ from jobstatus_grpc.model import (
     WholeJob,
 )
 
+# How many granules a page may have that is read together with others'.
+FIRST_PAGE_GRANULES: Final = 100
+
 
 class Identity(NamedTuple):
     """Which store it is. Made with the store, and the same for ever after.
@@ -33,6 +37,16 @@ class Identity(NamedTuple):
 
     store_id: bytes
     secret: bytes
+
+
+class Version(NamedTuple):
+    """Which job it is, and at which point of its history: whatever has the same version is the same.
+
+    But for `last_report_time`, which moves outside of the history.
+    """
+
+    job_pk: int
+    position: Position
 
 
 class StoredJob(NamedTuple):
@@ -56,6 +70,11 @@ class StoredJob(NamedTuple):
     def position(self) -> Position:
         """The head of the job's history."""
         return Position(self.job.revision, self.commit_id)
+
+    @property
+    def version(self) -> Version:
+        """The job at the head of its history."""
+        return Version(self.job_pk, self.position)
 
 
 class Head(NamedTuple):
@@ -93,6 +112,28 @@ class JobPage(NamedTuple):
     granules: Sequence[Granule]
     more: bool
     sub_jobs: Sequence[WholeJob] = ()
+
+
+class FirstPage(NamedTuple):
+    """A first page that is asked for, of all granules of a job.
+
+    Attributes:
+        key: the job.
+        limit: how many granules at most; 0 for the job alone.
+        held: the version of which the caller has the page already; `None` for none.
+    """
+
+    key: JobKey
+    limit: int
+    held: Version | None = None
+
+
+class NoPage(Enum):
+    """Why there is no page."""
+
+    NO_JOB = "no job"  #: There is no such job.
+    HELD = "held"  #: The job is at the version the caller has the page of.
+    LARGE = "large"  #: It is not for reading together with others: `read_page` reads it.
 
 
 class JobQuery(NamedTuple):
@@ -391,6 +432,17 @@ class JobStore(abc.ABC):
 
         Raises:
             JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_first_pages(
+        self, wanted: Sequence[FirstPage], deadline: float | None = None
+    ) -> Sequence[JobPage | NoPage]:
+        """Return, for each of the pages asked for, the job and the page, read at one revision.
+
+        All in two statements at most, begun after the call: nothing returned is older than it. Pages of more
+        than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read. A job may be named more than
+        once.
         """
 
     @abc.abstractmethod

@@ -24,11 +24,13 @@ from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
 from jobstatus_grpc.store import migrations, rows, schema, trees
-from jobstatus_grpc.store.base import NewsSource, StoredJob
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
+from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
 from jobstatus_grpc.store.postgres_connection import connect
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
+from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
 from jobstatus_grpc.store.watchdog import Watchdog
@@ -62,6 +64,7 @@ _PAGE_LIMIT: Final = 5.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
+_JOB_NAMES: Final = ", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)
 
 
 def _type(name: str) -> str:
@@ -113,24 +116,56 @@ select * from unnest({", ".join(f"cast(:{name} as {_type(name)}[])" for name in 
 on conflict do nothing
 returning project_id, job_id, job_pk
 """)  # noqa: S608
-_JOB_NAMES: Final = (*rows.REPORTED_COLUMNS, "job_pk")
+_TOLD_NAMES: Final = (*rows.REPORTED_COLUMNS, "job_pk")
 _WRITE_JOBS: Final = text(f"""
 update job set {", ".join(f"{name} = told.{name}" for name in rows.REPORTED_COLUMNS)}
-from unnest({", ".join(f"cast(:{name} as {_type(name)}[])" for name in _JOB_NAMES)})
-    as told({", ".join(_JOB_NAMES)})
+from unnest({", ".join(f"cast(:{name} as {_type(name)}[])" for name in _TOLD_NAMES)})
+    as told({", ".join(_TOLD_NAMES)})
 where job.job_pk = told.job_pk
 """)  # noqa: S608
-_SELECT_HEADS: Final = """
+# With its own limit in the same message, which is a transaction of its own: one way to the server and back,
+# where BEGIN, SET and COMMIT would be three more.
+_GLANCE_LIMIT: Final = "set local statement_timeout = %(statement_timeout)s; "
+_SELECT_HEADS: Final = f"""
+{_GLANCE_LIMIT}
 select job_pk, revision, commit_id, last_report_time
 from job
-where job_pk = any(cast(:job_pks as bigint[])) and delete_time is null
-"""
+where job_pk = any(cast(%(job_pks)s as bigint[])) and delete_time is null
+"""  # noqa: S608
 # By the unique index, once for each key, for the same reason.
 _SELECT_JOBS: Final = f"""
 select j.*
 from unnest(cast(:project_ids as text[]), cast(:job_ids as text[])) as k(project_id, job_id)
 cross join lateral (
-    select {", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)}
+    select {_JOB_NAMES}
+    from job
+    where job.project_id = k.project_id and job.job_id = k.job_id
+    limit 1
+) as j
+"""  # noqa: S608
+# A job and its granules come as two texts: as columns and rows they cost the process that asks three times as
+# much. A text that is too long stays in the database.
+_SELECT_FIRST_PAGES: Final = f"""
+{_GLANCE_LIMIT}
+select k.number - 1, j.document, j.granules
+from unnest(cast(%(project_ids)s as text[]), cast(%(job_ids)s as text[]), cast(%(limits)s as integer[]))
+    with ordinality as k(project_id, job_id, page_limit, number)
+cross join lateral (
+    select cast(json_build_array({_JOB_NAMES}) as text) as document,
+        case when k.page_limit > 0
+            and least(k.page_limit, {" + ".join(column.name for column in rows.COUNT_COLUMNS)})
+                <= {FIRST_PAGE_GRANULES}
+        then (
+            select case when coalesce(sum(octet_length(g.document)), 0) <= {MAX_DOCUMENT_BYTES}
+                then '[' || coalesce(string_agg(g.document, ','), '') || ']' end
+            from (
+                select cast(json_build_array({", ".join(_GRANULE_NAMES)}) as text) as document
+                from granule
+                where granule.job_pk = job.job_pk
+                order by collection_id, granule_id
+                limit least(k.page_limit, {FIRST_PAGE_GRANULES}) + 1
+            ) as g
+        ) end as granules
     from job
     where job.project_id = k.project_id and job.job_id = k.job_id
     limit 1
@@ -146,6 +181,7 @@ class PostgresJobStore(SqlJobStore):
             engine(url, write_connections, "AUTOCOMMIT"),
             engine(url, read_connections, "REPEATABLE READ", read_only=True),
         )
+        self._glances = engine(url, read_connections, "AUTOCOMMIT")
         self._url = url
         self._watchdog = Watchdog()
         self._notify = notify
@@ -192,6 +228,16 @@ class PostgresJobStore(SqlJobStore):
             yield connection
 
     @contextmanager
+    def glance(self, end: float) -> Iterator[Ask]:
+        with self._guarded(self._glances, end) as connection:
+
+            def ask(query: Query) -> Sequence[rows.Row]:
+                limit = {"statement_timeout": milliseconds(end)}
+                return connection.exec_driver_sql(query.statement, {**query.parameters, **limit}).all()
+
+            yield ask
+
+    @contextmanager
     def _guarded(self, pool: Engine, end: float) -> Iterator[Connection]:
         limit = end + _GRACE - time.monotonic()
         with pool.connect() as connection, self._watchdog.guard(_driver(connection), limit):
@@ -226,12 +272,12 @@ class PostgresJobStore(SqlJobStore):
         keys = zip(columns["job_pk"], columns["collection_id"], columns["granule_id"], strict=True)
         last = {key: index for index, key in enumerate(keys)}
         latest = set(last.values())
-        parameters = dict(zip(_JOB_NAMES, jobs[0], strict=True))
+        parameters = dict(zip(_TOLD_NAMES, jobs[0], strict=True))
         parameters |= {f"log_{name}": array_literal(values) for name, values in columns.items()}
         parameters["latest"] = array_literal(index in latest for index in range(len(changes)))
         connection.execute(_WRITE_REPORT, parameters)
         if len(jobs) > 1:
-            others = zip(_JOB_NAMES, zip(*jobs[1:], strict=True), strict=True)
+            others = zip(_TOLD_NAMES, zip(*jobs[1:], strict=True), strict=True)
             connection.execute(_WRITE_JOBS, {name: array_literal(values) for name, values in others})
 
     def announce(self, job_pk: int) -> None:
@@ -246,10 +292,21 @@ class PostgresJobStore(SqlJobStore):
     def close(self) -> None:
         self._announcer.close()
         super().close()
+        self._glances.dispose()
         self._watchdog.close()
 
-    def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
-        return _SELECT_HEADS, {"job_pks": array_literal(job_pks)}
+    def heads_query(self, job_pks: Collection[int]) -> Query:
+        return Query(_SELECT_HEADS, {"job_pks": array_literal(job_pks)})
+
+    def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
+        return Query(
+            _SELECT_FIRST_PAGES,
+            {
+                "project_ids": array_literal(page.key.project_id for page in wanted),
+                "job_ids": array_literal(page.key.job_id for page in wanted),
+                "limits": array_literal(page.limit for page in wanted),
+            },
+        )
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {

@@ -153,6 +153,11 @@ def granule_from_row(row: Row) -> Granule:
     )
 
 
+def granules_from_json(document: str) -> list[Granule]:
+    """Return the granules in a JSON array of rows of GRANULE_COLUMNS."""
+    return list(map(granule_from_row, json.loads(document)))
+
+
 _NO_ERROR: Final = ItemError()
 _NO_SUB_JOBS: Final = SubJobs()
 _NO_GRANULE: Final = (None,) * 10
@@ -269,6 +274,11 @@ def stored_job_from_row(row: Row) -> StoredJob:
         ),
         row[0] if row[31] is None else row[31],
     )
+
+
+def stored_job_from_json(document: str) -> StoredJob:
+    """Return the job in a JSON array of JOB_COLUMNS."""
+    return stored_job_from_row(json.loads(document))
 
 
 def _document(job: Job, fields: Sequence[str]) -> str:

@@ -20,9 +20,10 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import first_pages, history, lists, pages, removal, rows, schema, trees
 from jobstatus_grpc.store.base import (
     ChangeBatch,
+    FirstPage,
     GranuleQuery,
     Head,
     Identity,
@@ -30,12 +31,14 @@ from jobstatus_grpc.store.base import (
     JobPage,
     JobQuery,
     JobStore,
+    NoPage,
     Pruned,
     ReportOutcome,
     ReportResult,
     Snapshot,
     StoredJob,
 )
+from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
 
@@ -73,6 +76,13 @@ class SqlJobStore(JobStore):
     @abc.abstractmethod
     def read(self, end: float) -> AbstractContextManager[Connection]:
         """Open a transaction that reads one snapshot of the database, for a try that ends at `end`."""
+
+    @abc.abstractmethod
+    def glance(self, end: float) -> AbstractContextManager[Ask]:
+        """Open a connection for statements that read each for itself, without a transaction around them.
+
+        A statement sees one moment of the database; the next may see a later one.
+        """
 
     def renew(self, connection: Connection) -> None:
         """Be told that a long transaction has got on. Most databases do not mind."""
@@ -137,8 +147,17 @@ class SqlJobStore(JobStore):
         """Tell other processes, soon and from outside any transaction, that the job has changed."""
 
     @abc.abstractmethod
-    def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
+    def heads_query(self, job_pks: Collection[int]) -> Query:
         """Return the query for job_pk, revision, commit_id, last_report_time of those that are there."""
+
+    @abc.abstractmethod
+    def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
+        """Return the query for the number in `wanted`, and the job and the granules as JSON.
+
+        Of the pages whose job is there, in any order. The job is an array of JOB_COLUMNS, the granules are
+        one of rows of GRANULE_COLUMNS: one more than the page may have if there are so many, or NULL if
+        they are not for reading with others'.
+        """
 
     @abc.abstractmethod
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
@@ -254,6 +273,15 @@ class SqlJobStore(JobStore):
             lambda connection: pages.read_page(connection, _find_job(connection, key), query), deadline
         )
 
+    def read_first_pages(
+        self, wanted: Sequence[FirstPage], deadline: float | None = None
+    ) -> Sequence[JobPage | NoPage]:
+        def run(end: float) -> Sequence[JobPage | NoPage]:
+            with self.glance(end) as ask:
+                return first_pages.read(ask, self, wanted)
+
+        return self._retry(run, deadline)
+
     def list_jobs(self, query: JobQuery, deadline: float | None = None) -> JobList:
         labelled = [self._has_label(key, value) for key, value in query.labels.items()]
 
@@ -301,12 +329,12 @@ class SqlJobStore(JobStore):
             yield page
 
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
-        def run(connection: Connection) -> Mapping[int, Head]:
-            query, parameters = self._heads_query(job_pks)
-            found = connection.execute(text(query), parameters)
-            return {row[0]: Head(Position(row[1], row[2]), row[3]) for row in found}
+        def run(end: float) -> Mapping[int, Head]:
+            with self.glance(end) as ask:
+                found = ask(self.heads_query(job_pks))
+                return {row[0]: Head(Position(row[1], row[2]), row[3]) for row in found}
 
-        return self._reading(run, None) if job_pks else {}
+        return self._retry(run, None) if job_pks else {}
 
     def close(self) -> None:
         self._closed.set()

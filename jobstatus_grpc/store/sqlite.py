@@ -16,7 +16,9 @@ from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
 from jobstatus_grpc.store import migrations, rows, schema, trees
-from jobstatus_grpc.store.base import News, NewsSource, StoredJob
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, News, NewsSource, StoredJob
+from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
+from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
 
@@ -26,6 +28,7 @@ _BUSY_TIMEOUT: Final = 2.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
+_JOB_NAMES: Final = ", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)
 
 _SELECT_ROOT: Final = text(trees.SELECT_ROOT)
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
@@ -57,8 +60,28 @@ select job.job_pk, revision, commit_id, last_report_time
 from json_each(:job_pks) as k cross join job on job.job_pk = k.value
 where delete_time is null
 """
+# A limit cannot come from a row here: it is that of the longest page.
+_SELECT_FIRST_PAGES: Final = f"""
+select k.key, json_array({_JOB_NAMES}),
+    case when json_extract(k.value, '$[2]') > 0
+        and min(json_extract(k.value, '$[2]'), {" + ".join(column.name for column in rows.COUNT_COLUMNS)})
+            <= {FIRST_PAGE_GRANULES}
+    then (
+        select case when total(length(cast(g.document as blob))) <= {MAX_DOCUMENT_BYTES}
+            then '[' || coalesce(group_concat(g.document), '') || ']' end
+        from (
+            select json_array({", ".join(_GRANULE_NAMES)}) as document
+            from granule
+            where granule.job_pk = job.job_pk
+            order by collection_id, granule_id
+            limit :most
+        ) as g
+    ) end as granules
+from json_each(:wanted) as k cross join job
+  on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
+"""  # noqa: S608
 _SELECT_JOBS: Final = f"""
-select {", ".join(f"job.{column.name}" for column in rows.JOB_COLUMNS)}
+select {_JOB_NAMES}
 from json_each(:keys) as k cross join job
   on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
 """  # noqa: S608
@@ -126,6 +149,11 @@ class SqliteJobStore(SqlJobStore):
             with connection.begin():
                 yield connection
 
+    @contextmanager
+    def glance(self, end: float) -> Iterator[Ask]:
+        with self.read(end) as connection:
+            yield lambda query: connection.exec_driver_sql(query.statement, query.parameters).all()
+
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
@@ -159,8 +187,13 @@ class SqliteJobStore(SqlJobStore):
     def listen(self) -> NewsSource:
         return SqliteNews(self._url)
 
-    def _heads_query(self, job_pks: Collection[int]) -> tuple[str, dict[str, Any]]:
-        return _SELECT_HEADS, {"job_pks": json.dumps(list(job_pks))}
+    def heads_query(self, job_pks: Collection[int]) -> Query:
+        return Query(_SELECT_HEADS, {"job_pks": json.dumps(list(job_pks))})
+
+    def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
+        limits = [min(page.limit, FIRST_PAGE_GRANULES) for page in wanted]
+        keys = [(*page.key, page.limit) for page in wanted]
+        return Query(_SELECT_FIRST_PAGES, {"wanted": json.dumps(keys), "most": max(limits) + 1})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {"keys": json.dumps(keys)}

@@ -28,6 +28,7 @@ _DEFAULT_WINDOW: Final = 2**16 - 1
 _RETURNED_BYTES: Final = 4 * 1024 * 1024
 
 OnMessage = Callable[["WireStream", bytes, float], None]
+OnEnd = Callable[["WireStream"], None]
 
 
 class WireStream:
@@ -53,16 +54,20 @@ class WireStream:
         "last",
         "last_time",
         "number",
+        "on_end",
         "on_message",
         "reading",
         "received",
         "unreturned",
     )
 
-    def __init__(self, connection: WireConnection, number: int, on_message: OnMessage | None) -> None:
+    def __init__(
+        self, connection: WireConnection, number: int, on_message: OnMessage | None, on_end: OnEnd | None
+    ) -> None:
         self.connection = connection
         self.number = number
         self.on_message = on_message
+        self.on_end = on_end
         self.frames = 0
         self.received = 0
         self.last = b""
@@ -145,13 +150,14 @@ class WireConnection(asyncio.Protocol):
         self._write(_PREFACE + _frame(_SETTINGS, 0, 0, settings) + _frame(_WINDOW_UPDATE, 0, 0, update))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for stream in self.streams.values():
-            stream.ended = True
-        self.streams.clear()
+        for number in list(self.streams):
+            self._end(number)
 
-    def open(self, request: bytes, on_message: OnMessage | None = None) -> WireStream:
+    def open(
+        self, request: bytes, on_message: OnMessage | None = None, on_end: OnEnd | None = None
+    ) -> WireStream:
         """Begin a stream."""
-        stream = self.streams[self._next] = WireStream(self, self._next, on_message)
+        stream = self.streams[self._next] = WireStream(self, self._next, on_message, on_end)
         self._next += 2
         message = b"\0" + len(request).to_bytes(4, "big") + request
         self._write(
@@ -222,6 +228,8 @@ class WireConnection(asyncio.Protocol):
         stream = self.streams.pop(number, None)
         if stream is not None:
             stream.ended = True
+            if stream.on_end is not None:
+                stream.on_end(stream)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

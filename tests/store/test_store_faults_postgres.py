@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -27,7 +27,9 @@ from jobstatus_grpc.errors import (
 )
 from jobstatus_grpc.model import MAX_GRANULE_BYTES, Report, Totals
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import GranuleQuery, JobStore, ReportResult
+from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobStore, ReportResult
+from jobstatus_grpc.store.postgres import PostgresJobStore
+from jobstatus_grpc.store.queries import Query
 
 BEFORE: Moment = "before the commit"
 AFTER: Moment = "after the commit"
@@ -77,6 +79,12 @@ def waiting_for_a_lock(server: PostgresServer, url: str) -> bool:
     return bool(server.execute(query, (make_url(url).database,))[0][0])
 
 
+def first_page(store: JobStore) -> JobPage:
+    (page,) = store.read_first_pages([FirstPage(JOB, 1)])
+    assert isinstance(page, JobPage)
+    return page
+
+
 def test_a_report_after_all_connections_were_ended_is_taken(
     store: JobStore, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
@@ -90,6 +98,9 @@ def test_a_report_after_all_connections_were_ended_is_taken(
         assert postgres_server.terminate_connections(database) >= 1
         assert store.read_job(JOB).position == result.position
         assert postgres_server.terminate_connections(database) >= 1
+        assert first_page(store).stored.position == result.position
+        assert postgres_server.terminate_connections(database) >= 1
+        assert first_page(store).stored.position == result.position
         assert [one.state for one in granules(store, JOB)] == [state]
 
 
@@ -121,6 +132,22 @@ def test_a_report_that_waits_too_long_for_a_lock_is_refused_and_writes_nothing(
         assert 1 < time.monotonic() - begun < 5
     assert store.read_job(JOB).position == first.position
     assert store.report(only(granule("a", STAGED))).applied == 1
+
+
+def test_a_first_page_that_waits_too_long_is_given_up_and_its_limit_is_no_later_querys(
+    store: JobStore, postgres_url: str
+) -> None:
+    store.report(job(granule("a")))
+    with closing(psycopg2.connect(postgres_url)) as holder:
+        holder.cursor().execute("lock table job in access exclusive mode")
+        for seconds, error in ((None, StoreUnavailable), (0.3, DeadlineExceeded)):
+            begun = time.monotonic()
+            with pytest.raises(error):
+                store.read_first_pages([FirstPage(JOB, 1)], seconds and begun + seconds)
+            assert time.monotonic() - begun < (seconds or 2) + 1.5
+    assert isinstance(store, PostgresJobStore)
+    with store.glance(time.monotonic() + 30) as ask:
+        assert ask(Query("show statement_timeout", {}))[0][0] == "0"
 
 
 def test_a_deadline_that_passes_while_waiting_for_a_lock_is_answered_in_time(
@@ -260,17 +287,22 @@ def test_a_report_after_all_connections_were_cut_is_taken(far: JobStore, proxy: 
     assert far.report(only(granule("a", STAGED))).applied == 1
     proxy.cut()
     assert far.read_job(JOB).job.totals == Totals(staged=1)
+    for _ in range(2):
+        assert first_page(far).stored.job.totals == Totals(staged=1)
+        proxy.cut()
 
 
 def test_a_database_that_falls_silent_is_unavailable_in_time(far: JobStore, proxy: Proxy) -> None:
     far.report(job(granule("a")))
     far.read_job(JOB)
+    first_page(far)
     proxy.stall()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         begun = time.monotonic()
         answers: list[Future[Any]] = [
             pool.submit(far.report, only(granule("a", STAGED))),
             pool.submit(far.read_job, JOB),
+            pool.submit(first_page, far),
         ]
         try:
             for answer in answers:
@@ -280,6 +312,7 @@ def test_a_database_that_falls_silent_is_unavailable_in_time(far: JobStore, prox
         finally:
             proxy.resume()
     wait_until(lambda: far.read_job(JOB).job.revision >= 2, "the database answers again", 10)
+    assert first_page(far).stored.job.revision >= 2
     assert far.report(only(granule("a", STAGED))).totals == Totals(staged=1)
 
 
@@ -293,6 +326,7 @@ def test_a_stopped_server_is_unavailable_in_time_and_works_again_when_it_is_back
             lambda: store.report(only(granule("a", STAGED))),
             lambda: store.read_job(JOB),
             lambda: store.read_page(JOB, GranuleQuery(1)),
+            lambda: first_page(store),
             store.ping,
         ):
             begun = time.monotonic()
@@ -306,7 +340,7 @@ def test_a_stopped_server_is_unavailable_in_time_and_works_again_when_it_is_back
     finally:
         postgres_server.start()
     store.ping()
-    assert store.read_job(JOB).position == first.position
+    assert store.read_job(JOB).position == first_page(store).stored.position == first.position
     assert store.report(only(granule("a", STAGED))).position.revision == first.position.revision + 2
 
 

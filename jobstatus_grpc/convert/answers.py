@@ -1,0 +1,37 @@
+"""The encoder of answers: what GetJobStatus answers, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.convert.resources import job_to_pb
+from jobstatus_grpc.convert.wire import delimited, encode_granule
+from jobstatus_grpc.model import Granule, Job, WholeJob
+
+_JOB: Final = pb.GetJobStatusResponse.JOB_FIELD_NUMBER
+_GRANULES: Final = pb.GetJobStatusResponse.GRANULES_FIELD_NUMBER
+_NEXT_PAGE_TOKEN: Final = pb.GetJobStatusResponse.NEXT_PAGE_TOKEN_FIELD_NUMBER
+_RESUME_TOKEN: Final = pb.GetJobStatusResponse.RESUME_TOKEN_FIELD_NUMBER
+
+
+class AnswerEncoder:
+    """Encodes the answers of `GetJobStatus`; fulfils `reads.AnswerEncoder`."""
+
+    def job_status(
+        self,
+        job: Job,
+        sub_jobs: Sequence[WholeJob],
+        granules: Sequence[Granule],
+        next_page_token: bytes,
+        resume_token: bytes,
+    ) -> bytes:
+        return b"".join(
+            (
+                delimited(_JOB, job_to_pb(job, sub_jobs).SerializeToString()),
+                *[delimited(_GRANULES, encode_granule(granule)) for granule in granules],
+                delimited(_NEXT_PAGE_TOKEN, next_page_token) if next_page_token else b"",
+                delimited(_RESUME_TOKEN, resume_token),
+            )
+        )

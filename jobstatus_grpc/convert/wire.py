@@ -1,0 +1,106 @@
+"""Granules as bytes, written by hand: the bytes the generated code makes, in a quarter of its time.
+
+Granules are most of what this service sends, and their encoding is most of what a read costs besides gRPC
+itself. What is not sent by the thousand is left to the generated code.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from jobstatus import v1 as pb
+from jobstatus_grpc.convert.resources import timestamp
+from jobstatus_grpc.model import Granule, ItemError
+
+_DELIMITED: Final = 2
+# Numbers below this take one byte, and below that two.
+_ONE_BYTE: Final = 0x80
+_TWO_BYTES: Final = 0x4000
+# Words up to this length come again: states of a system, collections. They are remembered.
+_WORD_CHARS: Final = 64
+_REMEMBERED: Final = 4096
+
+_BYTES: Final = [bytes((number,)) for number in range(_ONE_BYTE)]
+
+
+def varint(number: int) -> bytes:
+    """Return a number, not negative, in protobuf's base 128."""
+    if number < _ONE_BYTE:
+        return _BYTES[number]
+    if number < _TWO_BYTES:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    encoded = bytearray()
+    while number >= _ONE_BYTE:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_COLLECTION_ID: Final = pb.Granule.COLLECTION_ID_FIELD_NUMBER
+_GRANULE_ID: Final = pb.Granule.GRANULE_ID_FIELD_NUMBER
+_STATE: Final = pb.Granule.STATE_FIELD_NUMBER
+_NATIVE_STATE: Final = pb.Granule.NATIVE_STATE_FIELD_NUMBER
+_ATTEMPT: Final = pb.Granule.ATTEMPT_FIELD_NUMBER
+_ERROR: Final = pb.Granule.ERROR_FIELD_NUMBER
+_MESSAGE: Final = pb.Granule.MESSAGE_FIELD_NUMBER
+_REQUEST_TIME: Final = pb.Granule.REQUEST_TIME_FIELD_NUMBER
+_END_TIME: Final = pb.Granule.END_TIME_FIELD_NUMBER
+_UPDATE_TIME: Final = pb.Granule.UPDATE_TIME_FIELD_NUMBER
+_REVISION: Final = varint(pb.Granule.REVISION_FIELD_NUMBER << 3)
+
+
+def delimited(field: int, body: bytes) -> bytes:
+    """Return a field that has a length: a text, bytes or a message."""
+    return _head(field, len(body)) + body
+
+
+def encode_granule(granule: Granule) -> bytes:
+    """Return a granule as a reader gets it: the bytes of a `Granule`."""
+    collection, name, state, native, attempt, error, message, request, end, update, revision, _ = granule
+    return b"".join(
+        (
+            b"" if not collection else _text(_COLLECTION_ID, collection),
+            delimited(_GRANULE_ID, name.encode()),
+            _number(_STATE, state),
+            b"" if native is None else _text(_NATIVE_STATE, native),
+            _number(_ATTEMPT, attempt),
+            b"" if error is None else _error(error),
+            b"" if message is None else delimited(_MESSAGE, message.encode()),
+            b"" if request is None else _time(_REQUEST_TIME, request),
+            b"" if end is None else _time(_END_TIME, end),
+            _time(_UPDATE_TIME, update),
+            # Not remembered: of a large job no two are the same.
+            _REVISION,
+            varint(revision),
+        )
+    )
+
+
+def _error(error: ItemError) -> bytes:
+    return delimited(_ERROR, pb.ItemError(code=error.code, reason=error.reason).SerializeToString())
+
+
+def _text(field: int, text: str) -> bytes:
+    return _word(field, text) if len(text) <= _WORD_CHARS else delimited(field, text.encode())
+
+
+@lru_cache(_REMEMBERED)
+def _word(field: int, text: str) -> bytes:
+    return delimited(field, text.encode())
+
+
+@lru_cache(_REMEMBERED)
+def _time(field: int, microseconds: int) -> bytes:
+    return delimited(field, timestamp(microseconds).SerializeToString())
+
+
+@lru_cache(_REMEMBERED)
+def _head(field: int, length: int) -> bytes:
+    return varint(field << 3 | _DELIMITED) + varint(length)
+
+
+@lru_cache(_REMEMBERED)
+def _number(field: int, number: int) -> bytes:
+    return varint(field << 3) + varint(number)
