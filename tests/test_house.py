@@ -53,7 +53,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "": Rule(),
     **dict.fromkeys(_PURE, Rule(_PURE)),
     "store": Rule((*_PURE, "store"), _DATABASES),
-    "store.base": Rule(_PURE),
+    "store.base": Rule((*_PURE, "store.values")),
+    "store.values": Rule(_PURE),
     "json_text": Rule(("errors",)),
     "formats": Rule(("model", "errors", "json_text", "formats")),
     **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", "reads", *_WATCHING))),
@@ -117,7 +118,17 @@ _INTERFACES: Final = (
         "formats.base",
     ),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
-    *("port", "store", "store.base", "supervisor", "tokens", "verify", "verify.checker", "verify.minutes"),
+    *(
+        "port",
+        "store",
+        "store.base",
+        "store.values",
+        "supervisor",
+        "tokens",
+        "verify",
+        "verify.checker",
+        "verify.minutes",
+    ),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 

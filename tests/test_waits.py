@@ -412,7 +412,7 @@ def test_an_outage_is_sat_out_and_told_only_at_the_end(
             )
             proxy.stall()
             with pytest.raises(StoreUnavailable):
-                await room.reader.read_job(JOB, None, lambda page: page)
+                await room.reader.read_job(JOB, None)
             near.report(job(state=JobState.SUCCEEDED))
             assert not waiting.done()
             if lasts:
