@@ -17,13 +17,11 @@ class MergedGroup(NamedTuple):
 
     Attributes:
         job: the job after them; `None` if there is none.
-        granules: the granules to be written, by key: only those that changed, as they are after all reports.
         changes: the new part of the job's history, oldest first; may be empty.
         outcomes: what became of each report, in their order. What is refused has changed nothing.
     """
 
     job: Job | None
-    granules: Mapping[GranuleKey, Granule]
     changes: Sequence[Change]
     outcomes: Sequence[Merged | Refusal]
 
@@ -45,7 +43,6 @@ def merge_reports(
         now: the time of the changes.
     """
     known = dict(granules)
-    written: dict[GranuleKey, Granule] = {}
     changes: list[Change] = []
     outcomes: list[Merged | Refusal] = []
     for report in reports:
@@ -59,7 +56,6 @@ def merge_reports(
             continue
         job = merged.job
         known.update(merged.granules)
-        written.update(merged.granules)
         changes += merged.changes
         outcomes.append(merged)
-    return MergedGroup(job, written, changes, outcomes)
+    return MergedGroup(job, changes, outcomes)

@@ -45,14 +45,8 @@ _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
 _BEGIN_WRITE: Final = text(_BEGIN)
-_LOCK_JOB: Final = f"""
-select {", ".join(column.name for column in rows.JOB_COLUMNS)}
-from job
-where project_id = :project_id and job_id = :job_id
-for update
-"""  # noqa: S608
 # One round trip, yet statements of their own: each sees what was committed before it.
-_BEGIN_LOCKED: Final = text(_BEGIN + _LOCK_JOB)
+_BEGIN_LOCKED: Final = text(f"{_BEGIN} {rows.SELECT_JOB_BY_KEY} for update")
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
 # no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""

@@ -100,6 +100,11 @@ REPORTED_COLUMNS: Final = (
     "last_report_time",
 )
 SELECT_JOB: Final = select(*JOB_COLUMNS)
+SELECT_JOB_BY_KEY: Final = f"""
+select {", ".join(column.name for column in JOB_COLUMNS)}
+from job
+where project_id = :project_id and job_id = :job_id
+"""  # noqa: S608
 # A job's own fields that a job change keeps; the totals have columns of their own, the ids are the row's.
 _DOCUMENT_FIELDS: Final = tuple(
     field

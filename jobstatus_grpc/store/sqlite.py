@@ -28,11 +28,7 @@ _BUSY_TIMEOUT: Final = 2.0
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
 _LOG_NAMES: Final = [column.name for column in rows.LOG_COLUMNS]
 
-_SELECT_JOB: Final = text(f"""
-select {", ".join(column.name for column in rows.JOB_COLUMNS)}
-from job
-where project_id = :project_id and job_id = :job_id
-""")  # noqa: S608
+_SELECT_JOB: Final = text(rows.SELECT_JOB_BY_KEY)
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
 _SELECT_GRANULES: Final = f"""
 select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
