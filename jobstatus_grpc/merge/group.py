@@ -18,14 +18,11 @@ class MergedGroup(NamedTuple):
     Attributes:
         jobs: the jobs to be written, by key, new ones after those they are parts of: whose history goes on.
         logs: the new part of each one's history, oldest first, by key; of `jobs` alone.
-        granules: the granules to be written, by their job's key and their own: only those that changed, as
-            they are after all reports.
         outcomes: what became of each report, in their order. What is refused has changed nothing.
     """
 
     jobs: Mapping[JobKey, Job]
     logs: Mapping[JobKey, Sequence[Change]]
-    granules: Mapping[JobKey, Mapping[GranuleKey, Granule]]
     outcomes: Sequence[Merged | Refusal]
 
 
@@ -49,7 +46,6 @@ def merge_reports(
     found = {key: dict(each) for key, each in granules.items()}
     written: dict[JobKey, Job] = {}
     logs: dict[JobKey, list[Change]] = {}
-    changed: dict[JobKey, dict[GranuleKey, Granule]] = {}
     outcomes: list[Merged | Refusal] = []
     for report in reports:
         of_job = found.setdefault(report.key, {})
@@ -63,7 +59,5 @@ def merge_reports(
         written.update(merged.jobs)
         for key, changes in merged.logs.items():
             logs.setdefault(key, []).extend(changes)
-        if merged.granules:
-            of_job.update(merged.granules)
-            changed.setdefault(report.key, {}).update(merged.granules)
-    return MergedGroup(written, logs, changed, outcomes)
+        of_job.update(merged.granules)
+    return MergedGroup(written, logs, outcomes)
