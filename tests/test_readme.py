@@ -98,7 +98,9 @@ EXPECTATIONS: Final = (
     Expectation("jobstatus list --limit", ("copy-1", "there are more: --page-token ")),
     # The attempt may just have ended.
     Expectation("jobstatus watch demo", ("job demo is ",), (130, 0, 1), Way.INTERRUPTED),
-    Expectation("jobstatus watch copy-1 mine", ("copy-1  job copy-1 is SUCCEEDED", "mine  job mine is RUNNING")),
+    Expectation(
+        "jobstatus watch copy-1 mine", ("copy-1  job copy-1 is SUCCEEDED", "mine  job mine is RUNNING")
+    ),
     Expectation("jobstatus watch copy-1 --json", ('"snapshot"', '"completed"')),
     Expectation("jobstatus wait copy-1", ("job copy-1 is SUCCEEDED: 1 granule: 1 succeeded\n",)),
     # As above: the attempt may have ended, and badly.
