@@ -22,6 +22,8 @@ from rich.style import Style
 from rich.text import Text
 from terminals import Terminal
 
+from jobstatus import v1 as pb
+from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 from jobstatus_grpc.demo import JOB_ID, run_demo
 
 COLUMNS: Final = 100
@@ -39,11 +41,12 @@ def draw(pace: float, share: float = SHARE) -> str:
         pace: how slowly the job gets on; 1 is as in the demonstration.
         share: how much of the job is done in the picture.
     """
-    stop = threading.Event()
     with (
         tempfile.TemporaryDirectory() as folder,
         ServerProcess(f"sqlite:///{folder}/jobstatus.db", "--log-level", "error") as server,
+        JobStatusClient(server.address) as client,
     ):
+        stop = _Pause(client, share)
         reporter = threading.Thread(target=run_demo, args=(server.address, stop, pace))
         reporter.start()
         words = ("watch", JOB_ID, "--wait-for-job", "--until", str(share))
@@ -58,6 +61,26 @@ def draw(pace: float, share: float = SHARE) -> str:
     console.print(Text(f"$ jobstatus watch {JOB_ID}", "bold"), *shown, sep="\n", no_wrap=True)
     drawn = console.export_svg(title="jobstatus watch", unique_id="live-view")
     return _FONT_FACES.sub("\n", drawn)
+
+
+class _Pause(threading.Event):
+    """Stops the demonstration when it is set, and holds it once a share of the job is done."""
+
+    def __init__(self, client: JobStatusClient, share: float) -> None:
+        super().__init__()
+        self._client = client
+        self._share = share
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(None if self._is_reached() else timeout)
+
+    def _is_reached(self) -> bool:
+        try:
+            totals = self._client.get(JOB_ID, view=pb.JOB_VIEW_BASIC).job.totals
+        except JobStatusRpcError:  # Nothing has been reported yet.
+            return False
+        counts = [count for _, count in totals.ListFields()]
+        return totals.succeeded_count + totals.failed_count >= self._share * sum(counts) > 0
 
 
 def _line(cells: list[Char]) -> Text:

@@ -82,6 +82,17 @@ def test_batches_are_within_the_services_limits(server: ScriptedServer, make_cli
     assert sum(sizes) == 2504
 
 
+def test_reports_of_one_granule_go_in_batches_of_their_own(
+    server: ScriptedServer, make_client: MakeClient
+) -> None:
+    server.answers = [TAKEN] * 3
+    story = [*granules(FAILED, "a", "b"), *granules(SUCCEEDED, "a"), *granules(FAILED, "a")]
+    with make_client(server.target) as client:
+        client.report_granules("j", story)
+    sent = [[granule.granule_id for granule in request.granules] for request in server.asked]
+    assert sent == [["a", "b"], ["a"], ["a"]]
+
+
 def test_a_batch_whose_answer_was_lost_is_sent_again(server: ScriptedServer, make_client: MakeClient) -> None:
     first = pb.ReportGranulesResponse(revision=3, applied_count=900, unchanged_count=90, stale_count=10)
     second = pb.ReportGranulesResponse(revision=4, applied_count=1, unchanged_count=2, stale_count=3)

@@ -149,7 +149,9 @@ def test_a_server_that_only_sends_watches_away_is_not_stormed(
 
 def test_silence_for_three_heartbeats_breaks_a_watch(server: ScriptedServer, client: JobStatusClient) -> None:
     server.streams = [[SNAPSHOT, None], [COMPLETED]]
+    begun = time.monotonic()
     assert list(client.frames("j", heartbeat_interval=0.1)) == [SNAPSHOT, COMPLETED]
+    assert 0.3 <= time.monotonic() - begun < 10
     assert server.tokens == [b"", b"t1"]
     assert server.gone.wait(10)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def words_of(svg: str) -> str:
     """Return what is written in a picture, where blanks are places and no words."""
-    return "".join(ElementTree.fromstring(svg).itertext())
+    return re.sub(r"\s", "", "".join(ElementTree.fromstring(svg).itertext()))
 
 
 def test_the_picture_is_of_a_watch_that_is_under_way() -> None:
