@@ -48,15 +48,17 @@ def draw(pace: float, share: float = SHARE) -> str:
     ):
         stop = _Pause(client, share)
         reporter = threading.Thread(target=run_demo, args=(server.address, stop, pace))
-        reporter.start()
         words = ("watch", JOB_ID, "--wait-for-job", "--until", str(share))
         try:
             with Terminal(*words, server=server.address, columns=COLUMNS, lines=24) as terminal:
+                terminal.wait_for(f"{JOB_ID} waiting")
+                reporter.start()
                 assert terminal.finish() == 0, "\n".join(terminal.lines)
                 shown = [_line(cells) for cells in terminal.cells()]
         finally:
             stop.set()
-            reporter.join()
+            if reporter.ident is not None:
+                reporter.join()
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ jobstatus watch {JOB_ID}", "bold"), *shown, sep="\n", no_wrap=True)
     drawn = console.export_svg(title="jobstatus watch", unique_id="live-view")
@@ -80,7 +82,8 @@ class _Pause(threading.Event):
         except JobStatusRpcError:  # Nothing has been reported yet.
             return False
         counts = [count for _, count in totals.ListFields()]
-        return totals.succeeded_count + totals.failed_count >= self._share * sum(counts) > 0
+        done = totals.succeeded_count + totals.failed_count
+        return done > 0 and done >= self._share * sum(counts)
 
 
 def _line(cells: list[Char]) -> Text:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
-from faces import FACES, MakeClient
+from faces import MakeClient
 from processes import ServerProcess
 from reporting import FAILED, PENDING, SUCCEEDED, granules, names
 from scripted import UNAVAILABLE, ScriptedServer, failure
@@ -16,11 +16,6 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.client import AsyncJobStatusClient, JobStatusClient, JobStatusRpcError
 
 TAKEN = pb.ReportGranulesResponse(revision=7, applied_count=0, unchanged_count=0, stale_count=0)
-
-
-@pytest.fixture(params=FACES)
-def make_client(request: pytest.FixtureRequest) -> MakeClient:
-    return FACES[request.param]
 
 
 @pytest.fixture

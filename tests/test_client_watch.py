@@ -10,7 +10,7 @@ from contextlib import closing
 
 import grpc
 import pytest
-from faces import FACES, MakeClient
+from faces import MakeClient
 from scripted import UNAVAILABLE, Frame, ScriptedServer, failure
 
 from jobstatus import v1 as pb
@@ -22,11 +22,6 @@ from jobstatus_grpc.client.servers import Servers, Turns
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as scripted:
         yield scripted
-
-
-@pytest.fixture(params=FACES)
-def make_client(request: pytest.FixtureRequest) -> MakeClient:
-    return FACES[request.param]
 
 
 @pytest.fixture
