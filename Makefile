@@ -71,6 +71,18 @@ check: verify-proto lint test ## All that must hold before a commit.
 run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstration job.
 	$(BIN)/jobstatus serve --listen 127.0.0.1:50051 --database-url sqlite:///jobstatus.db --demo
 
+.PHONY: demo
+demo: install ## Serve on 127.0.0.1:50051 and watch a demonstration job right here, until it ends.
+	@data=$$(mktemp -d); \
+	$(BIN)/jobstatus serve --listen 127.0.0.1:50051 --database-url sqlite:///$$data/jobstatus.db --demo --log-level error >/dev/null & \
+	server=$$!; trap 'kill $$server 2>/dev/null; wait $$server; rm -rf $$data' EXIT; \
+	until $(BIN)/jobstatus list --server 127.0.0.1:50051 >/dev/null 2>&1; do kill -0 $$server 2>/dev/null || exit 1; done; \
+	kill -0 $$server 2>/dev/null && $(BIN)/jobstatus watch demo --wait-for-job --server 127.0.0.1:50051; [ $$? -le 1 ]
+
+.PHONY: picture
+picture: install ## Draw docs/live-view.svg: the live view of a real watch.
+	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/picture.py docs/live-view.svg
+
 .PHONY: clean
 clean: ## Remove everything that was made here, the database of make run included.
 	rm -rf $(VENV) .buf .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal

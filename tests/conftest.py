@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 # reads this when it is imported.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+from faces import FACES, MakeClient
 from postgres import PostgresServer
 from processes import ServerProcess
 
@@ -110,6 +111,12 @@ def shared_client(shared_server: ServerProcess) -> Iterator[JobStatusClient]:
     """A client of the shared server."""
     with JobStatusClient(shared_server.address) as client:
         yield client
+
+
+@pytest.fixture(params=FACES)
+def make_client(request: pytest.FixtureRequest) -> MakeClient:
+    """What makes a client: one of threads, one of event loops."""
+    return FACES[request.param]
 
 
 @pytest.fixture

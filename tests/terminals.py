@@ -9,12 +9,15 @@ import struct
 import subprocess
 import termios
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 import pyte
 from moments import wait_until
 from processes import COMMAND, PATIENCE, environment
+from pyte.screens import Char
 
 
 class Terminal:
@@ -22,6 +25,8 @@ class Terminal:
 
     Args:
         *arguments: of the command.
+        program: what is run instead of the command.
+        cwd: where.
         server: the command's.
         columns: how wide the terminal is.
         lines: how high.
@@ -36,6 +41,8 @@ class Terminal:
     def __init__(
         self,
         *arguments: str,
+        program: Sequence[str] = (COMMAND,),
+        cwd: Path | None = None,
         server: str = "",
         columns: int = 110,
         lines: int = 30,
@@ -49,7 +56,8 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         asked = {"TERM": "xterm-256color", "NO_COLOR": "", "COLUMNS": str(columns), "LINES": str(lines)}
         self.process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [*program, *arguments],
+            cwd=cwd,
             stdin=theirs if stdin is None else stdin,
             stdout=theirs,
             stderr=theirs,
@@ -74,6 +82,14 @@ class Terminal:
     def lines(self) -> list[str]:
         """What is on the screen, without what is empty at its end."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip().split("\n")
+
+    def cells(self) -> list[list[Char]]:
+        """Return what is on the screen cell by cell."""
+        rows = len(self.lines)
+        return [
+            [self._screen.buffer[row][column] for column in range(self._screen.columns)]
+            for row in range(rows)
+        ]
 
     @property
     def cursor_hidden(self) -> bool:

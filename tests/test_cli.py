@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import pty
-import signal
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +13,13 @@ from uuid import uuid4
 
 import pytest
 from moments import wait_until
-from processes import COMMAND, PATIENCE, ServerProcess, environment, first_line, run_command, start_command
+from processes import COMMAND, PATIENCE, ServerProcess, first_line, run_command, start_command
+from terminals import Terminal
 
 from jobstatus import v1 as pb
+from jobstatus_grpc.cli.failures import OUR_FAULT, SERVER, exit_status
 from jobstatus_grpc.cli.reports import MAX_BATCH_BYTES, MAX_BATCH_GRANULES
-from jobstatus_grpc.client import JobStatusClient
+from jobstatus_grpc.client import BrokenPromise, JobStatusClient
 
 DATA = Path(__file__).parent / "data" / "orca"
 
@@ -134,28 +133,50 @@ def test_a_job_that_is_not_there_leaves_with_3(cli: Cli, command: str) -> None:
     assert f"error: no job 'nope' in project '{cli.project}' (JOB_NOT_FOUND)\nhint: " in done.stderr
 
 
-def test_get_shows_a_job_and_what_failed(cli: Cli, client: JobStatusClient) -> None:
+def test_get_shows_a_job_and_why_granules_failed(cli: Cli, client: JobStatusClient) -> None:
     job = pb.Job(job_id="j", system="orca", job_type="recovery", labels={"team": "a"}, message="slow")
     error = pb.ItemError(code="AccessDenied", reason="no way")
     client.report_job(job, granules(pb.GRANULE_STATE_SUCCEEDED, "a"))
-    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, "b", collection_id="C", error=error))
+    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, *"bcde", collection_id="C", error=error))
+    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, "f", message="no disk"))
+    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, "g", "h"))
     lines = cli.lines("get", "j")
     assert lines[:6] == [
         f"job          j in project {cli.project}",
         "kind         orca recovery",
-        "state        RUNNING, attempt 1, revision 4",
-        "granules     2 granules: 1 succeeded, 1 failed, more to come",
+        "state        RUNNING, attempt 1, revision 10",
+        "granules     8 granules: 1 succeeded, 7 failed, more to come",
         "message      slow",
         "labels       team=a",
     ]
-    assert lines[-1] == "  C/b  FAILED  AccessDenied: no way"
+    assert lines[-6:] == [
+        "",
+        "why granules failed",
+        "  4  AccessDenied: no way  C/b, C/c, C/d …",
+        "  2  no reason given       g, h",
+        "  1  no disk               f",
+        "each of them: jobstatus get j --state failed",
+    ]
+
+
+def test_get_counts_ten_reasons_and_the_rest_together(cli: Cli, client: JobStatusClient) -> None:
+    reports = [
+        pb.Granule(
+            granule_id=f"g{number}", state=pb.GRANULE_STATE_FAILED, message=f"reason {number % 13:02d}"
+        )
+        for number in range(27)
+    ]
+    client.report_job(ENDED, reports)
+    shown = [" ".join(line.split()) for line in cli.lines("get", "j")[-12:-1]]
+    assert shown[0] == "3 reason 00 g0, g13, g26"
+    assert shown[9] == "2 reason 09 g9, g22"
+    assert shown[10] == "6 3 other reasons"
 
 
 def test_get_shows_as_many_granules_as_asked_for(cli: Cli, client: JobStatusClient) -> None:
     names = [f"g{number:04d}" for number in range(1200)]
     client.report_job(ENDED, granules(pb.GRANULE_STATE_FAILED, *names))
     client.report_granules("j", granules(pb.GRANULE_STATE_PENDING, "open"))
-    assert cli.lines("get", "j")[-1] == "  and 1180 more that failed: jobstatus get j --state failed"
     shown = [line.split() for line in cli.lines("get", "j", "--state", "failed") if line.startswith("  ")]
     assert shown == [[name, "FAILED"] for name in names]
     job, *rest = cli.values("get", "j", "--json", "--granules")
@@ -163,6 +184,43 @@ def test_get_shows_as_many_granules_as_asked_for(cli: Cli, client: JobStatusClie
     assert [value["granule"]["granule_id"] for value in rest] == [*names, "open"]
     assert len(cli.values("get", "j", "--json", "--states", "pending,staged")) == 2
     assert len(cli.values("get", "j", "--json")) == 1
+
+
+def test_a_terminal_gets_tables_with_heads_and_colours(cli: Cli, client: JobStatusClient) -> None:
+    client.report_job(
+        ENDED, granules(pb.GRANULE_STATE_FAILED, "a", error=pb.ItemError(reason="no [b]way[/b]"))
+    )
+    client.report_granules("j", granules(pb.GRANULE_STATE_SUCCEEDED, "b"))
+    for arguments, words in (
+        (("get", "j"), ("█", "▚", "COUNT", "REASON", "no [b]way[/b]")),
+        (("get", "j", "--granules"), ("GRANULE", "WHY", "SUCCEEDED", "no [b]way[/b]")),
+        (("list",), ("KIND", "UPDATED", "2 granules: 1 succeeded, 1 failed")),
+    ):
+        for no_colour in ("", "1"):
+            project = ("--project-id", cli.project)
+            with Terminal(*arguments, *project, server=cli.server, NO_COLOR=no_colour) as terminal:
+                assert terminal.finish() == 0
+                assert terminal.shows(*words)
+                assert bool(re.search(rb"\x1b\[[0-9;]*3[12]m", terminal.written)) is not bool(no_colour)
+
+
+def test_a_list_goes_on_where_it_ended(cli: Cli, client: JobStatusClient) -> None:
+    for number in range(120):
+        client.report_job(pb.Job(job_id=f"j{number:03d}", labels={"half": str(number % 2)}))
+    assert len(cli.lines("list")) == 120
+    first = cli("list", "--limit", "50", "--label", "half=0")
+    assert [line.split()[0] for line in first.stdout.splitlines()] == [
+        f"j{n:03d}" for n in range(118, 18, -2)
+    ]
+    hint = first.stderr.split()
+    assert hint[:4] == ["there", "are", "more:", "--page-token"]
+    rest = cli("list", "--label", "half=0", *hint[3:])
+    assert [line.split()[0] for line in rest.stdout.splitlines()] == [f"j{n:03d}" for n in range(18, -2, -2)]
+    assert (first.returncode, rest.returncode, rest.stderr) == (0, 0, "")
+    with Terminal("list", "--project-id", cli.project, server=cli.server, lines=200) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.shows("j119", "j020", "there are more: --page-token ")
+        assert not terminal.shows("j019")
 
 
 def test_list_shows_the_jobs_that_match(cli: Cli, client: JobStatusClient) -> None:
@@ -236,6 +294,42 @@ def test_reports_are_answered_as_json(cli: Cli, tmp_path: Path) -> None:
     assert answer["report_job"]["totals"]["pending_count"] == 1
 
 
+def many_reports(tmp_path: Path) -> Path:
+    """Return a file of 300 reports, large enough to be worth a bar."""
+    file = tmp_path / "reports.jsonl"
+    lines = ['{"report_job": {"job": {"job_id": "j"}, "granules": [{"granule_id": "a"}]}}']
+    lines += [
+        json.dumps(
+            {"report_granules": {"job_id": "j", "granules": [{"granule_id": f"{n}", "message": "x" * 1000}]}}
+        )
+        for n in range(299)
+    ]
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_many_reports_are_summed_up(cli: Cli, tmp_path: Path) -> None:
+    file = str(many_reports(tmp_path))
+    lines = cli.lines("report", file)
+    assert len(lines) == 301
+    assert lines[-1] == "300 reports: 301 applied, 0 unchanged, 0 stale"
+    assert cli.lines("report", file)[-1] == "300 reports: 0 applied, 301 unchanged, 0 stale"
+
+
+def test_a_large_input_has_a_bar_on_a_terminal(cli: Cli, tmp_path: Path) -> None:
+    file = many_reports(tmp_path)
+    with file.open() as source:
+        for arguments, stdin in (((str(file),), None), (("-",), source.fileno())):
+            words = ("report", *arguments, "--project-id", cli.project)
+            with Terminal(*words, server=cli.server, stdin=stdin) as terminal:
+                assert terminal.finish() == 0
+                assert terminal.shows("100%", "300 reports: ")
+                assert not terminal.shows("line 1:")
+                shown = [int(share) for share in re.findall(rb"(\d+)%", terminal.written)]
+                assert shown == sorted(shown)
+                assert any(0 < share < 100 for share in shown)
+
+
 def test_a_document_is_imported_and_again_without_effect(cli: Cli, client: JobStatusClient) -> None:
     file = str(DATA / "recovery_current_form.json")
     (line,) = cli.lines("import", "--format", "orca", file)
@@ -295,79 +389,6 @@ def test_a_document_that_is_wrong_is_refused_with_every_fault(cli: Cli, client: 
     assert list(client.list()) == []
 
 
-@pytest.mark.parametrize(
-    ("state", "status", "word"),
-    [(pb.GRANULE_STATE_SUCCEEDED, 0, "SUCCEEDED"), (pb.GRANULE_STATE_FAILED, 1, "FAILED")],
-)
-def test_a_watch_ends_with_its_job_and_tells_how(
-    cli: Cli, client: JobStatusClient, state: pb.GranuleState, status: int, word: str
-) -> None:
-    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
-    with start_command("watch", "j", "--project-id", cli.project, server=cli.server) as process:
-        assert first_line(process.stdout) == "job j is PENDING: attempt 1, revision 2, 1 granule: 1 pending"
-        client.report_granules("j", granules(state, "a", error=pb.ItemError(reason="why")))
-        out, err = process.communicate(timeout=PATIENCE)
-    change, ended, completed = out.splitlines()
-    assert change.split("  ", 1)[1] == f"#3  a  PENDING -> {word}  why"
-    assert ended.split("  ", 1)[1] == f"#4  job is {word}, attempt 1"
-    assert completed.startswith(f"job j has ended: {word}, 1 granule: 1 ")
-    assert (process.returncode, err) == (status, "")
-
-
-def test_a_watch_as_json_is_one_frame_a_line_and_resumes(cli: Cli, client: JobStatusClient) -> None:
-    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
-    (snapshot,) = cli.values("watch", "j", "--json", "--snapshot-only")
-    assert snapshot["snapshot"]["granules"][0]["granule_id"] == "a"
-    assert base64.b64decode(snapshot["resume_token"])
-    client.report_granules("j", granules(pb.GRANULE_STATE_SUCCEEDED, "a"))
-    frames = cli.values("watch", "j", "--json", "--resume-token", snapshot["resume_token"])
-    revisions = [int(change["revision"]) for frame in frames[:-1] for change in frame["changes"]["changes"]]
-    assert revisions == [3, 4]
-    assert frames[-1]["completed"]["job"]["state"] == "JOB_STATE_SUCCEEDED"
-
-
-def test_a_watch_on_a_terminal_has_a_bar_and_no_power_over_the_terminal(
-    cli: Cli, client: JobStatusClient
-) -> None:
-    name = "a\u202e[bold]\u200b"
-    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, name, "b"))
-    client.report_granules("j", granules(pb.GRANULE_STATE_SUCCEEDED, "b"))
-    error = pb.ItemError(reason="\x1b]0;owned\x07")
-    client.report_granules("j", granules(pb.GRANULE_STATE_FAILED, name, error=error))
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [COMMAND, "watch", "j", "--project-id", cli.project],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env=environment(cli.server, TERM="xterm-256color", COLUMNS="150"),
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while piece := os.read(ours, 65536):
-            shown += piece
-    except OSError:  # What Linux says when the last writer has left.
-        pass
-    finally:
-        os.close(ours)
-    _, err = process.communicate(timeout=PATIENCE)
-    text = shown.decode()
-    assert (process.returncode, err) == (1, b"")
-    assert "2/2" in text
-    assert r"a\u202e[bold]\u200b  FAILED  \x1b]0;owned\x07" in text
-    assert "\x1b]0" not in text
-    assert "\u202e" not in text
-
-
-def test_an_interrupted_watch_leaves_with_130_and_nothing_else(cli: Cli, client: JobStatusClient) -> None:
-    client.report_job(ENDED, granules(pb.GRANULE_STATE_PENDING, "a"))
-    with start_command("watch", "j", "--project-id", cli.project, server=cli.server) as process:
-        first_line(process.stdout)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err) == (130, "", "")
-
-
 @pytest.mark.parametrize("command", [("get", "j", "--granules"), ("watch", "j"), ("watch", "j", "--json")])
 def test_a_reader_that_leaves_ends_a_command_quietly(
     cli: Cli, client: JobStatusClient, command: tuple[str, ...]
@@ -406,3 +427,35 @@ def test_a_port_that_is_taken_is_told_in_one_line(server: str, tmp_path: Path) -
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_the_command_itself_is_told_without_a_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(KeyError) as caught:
+        dict[str, int]()["nowhere"]
+    assert exit_status(caught.value) == OUR_FAULT
+    said = capsys.readouterr().err
+    assert said.startswith("error: KeyError: 'nowhere'\nhint: ")
+    assert "Traceback" not in said
+    log = Path(re.findall(r"with (\S+\.log)", said)[0])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_a_server_that_breaks_its_promises_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(BrokenPromise("W3", 4, "revision 6 came next")) == SERVER
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == (
+        "error: the promise that no change is missing (W3) is broken after revision 4: revision 6 came next"
+    )
+    assert hint.startswith("hint: jobstatus verify")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands(shell: str) -> None:
+    words = {"COMP_WORDS": "jobstatus wa", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "jobstatus wa"}
+    action = {"_TYPER_COMPLETE_FISH_ACTION": "get-args"} if shell == "fish" else {}
+    done = run_command(env={"_JOBSTATUS_COMPLETE": f"complete_{shell}", **words, **action})
+    assert {"watch", "wait"} <= set(re.findall(r"\w+", done.stdout))
+    assert "serve" not in done.stdout

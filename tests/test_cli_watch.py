@@ -122,7 +122,7 @@ def test_several_jobs_have_a_bar_each(client: JobStatusClient) -> None:
     report(client, "first", *granules(PENDING, "a"))
     report(client, "second", *granules(PENDING, "b"))
     with watching("first", "second", "later", "--wait-for-job", client=client) as terminal:
-        terminal.wait_for("first  PENDING", "second PENDING", "later  connecting")
+        terminal.wait_for("first  PENDING", "second PENDING", "later  waiting")
         client.report_granules("first", refused("a"))
         terminal.wait_for("first  c/a  AccessDenied")
         client.report_granules("second", granules(SUCCEEDED, "b"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
-from faces import FACES, MakeClient
+from faces import MakeClient
 from processes import ServerProcess
 from reporting import FAILED, PENDING, SUCCEEDED, granules, names
 from scripted import UNAVAILABLE, ScriptedServer, failure
@@ -16,11 +16,6 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.client import AsyncJobStatusClient, JobStatusClient, JobStatusRpcError
 
 TAKEN = pb.ReportGranulesResponse(revision=7, applied_count=0, unchanged_count=0, stale_count=0)
-
-
-@pytest.fixture(params=FACES)
-def make_client(request: pytest.FixtureRequest) -> MakeClient:
-    return FACES[request.param]
 
 
 @pytest.fixture
@@ -80,6 +75,17 @@ def test_batches_are_within_the_services_limits(server: ScriptedServer, make_cli
     sizes = [len(request.granules) for request in server.asked]
     assert sizes == [1000, 1000, 501, 1, 1, 1]
     assert sum(sizes) == 2504
+
+
+def test_reports_of_one_granule_go_in_batches_of_their_own(
+    server: ScriptedServer, make_client: MakeClient
+) -> None:
+    server.answers = [TAKEN] * 3
+    story = [*granules(FAILED, "a", "b"), *granules(SUCCEEDED, "a"), *granules(FAILED, "a")]
+    with make_client(server.target) as client:
+        client.report_granules("j", story)
+    sent = [[granule.granule_id for granule in request.granules] for request in server.asked]
+    assert sent == [["a", "b"], ["a"], ["a"]]
 
 
 def test_a_batch_whose_answer_was_lost_is_sent_again(server: ScriptedServer, make_client: MakeClient) -> None:

@@ -30,11 +30,6 @@ DRAINING = Frame(revision=1, resume_token=b"t1", reconnect=pb.Reconnect(reason="
 REFUSED = failure(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
 
 
-@pytest.fixture(params=FACES)
-def make_client(request: pytest.FixtureRequest) -> MakeClient:
-    return FACES[request.param]
-
-
 @pytest.fixture
 def first() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faces import FACES, MakeClient
+from faces import MakeClient
 from reporting import FAILED, PENDING, STAGED, SUCCEEDED, granules
 from scripted import UNAVAILABLE, Frame, ScriptedServer, Step
 
@@ -20,11 +20,6 @@ NAMES = ("unspecified_count", "pending_count", "staged_count", "succeeded_count"
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as scripted:
         yield scripted
-
-
-@pytest.fixture(params=FACES)
-def make_client(request: pytest.FixtureRequest) -> MakeClient:
-    return FACES[request.param]
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ _WATCHING: Final = (
     *("reports", "retention"),
 )
 _READING: Final = ("batches", "cache", "reads")
+_CLIENT_CORE: Final = (
+    *("client.core", "client.durations", "client.errors", "client.queries", "client.reports"),
+    *("client.servers", "client.steps", "client.updates", "client.watching"),
+)
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
 # Of the standard library only this is somebody's own.
 _RESTRICTED: Final = ("sqlite3",)
@@ -73,6 +77,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "worker": Rule(("config", "errors", "leaving", "server")),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
+    # What both faces share knows neither of them, nor any connection.
+    **dict.fromkeys(_CLIENT_CORE, Rule(_CLIENT_CORE, ("grpc", "jobstatus", "google.protobuf"))),
     "client.errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
@@ -290,6 +296,7 @@ def test_every_rule_is_for_a_room_that_is_there() -> None:
         ("formats.sdrs", "from jobstatus_grpc import merge", "imports jobstatus_grpc.merge"),
         ("convert.frames", "from google.rpc import status_pb2", "imports google.rpc.status_pb2"),
         ("client", "from jobstatus_grpc.model import Job", "imports jobstatus_grpc.model"),
+        ("client.core", "from jobstatus_grpc.client import aio", "imports jobstatus_grpc.client.aio"),
         ("health", "from . import store", "jobstatus_grpc/health.py:1: imports ."),
         ("attic", "", "jobstatus_grpc/attic.py:1: there is no rule for attic"),
     ],

@@ -22,6 +22,7 @@ import pytest
 from moments import wait_until
 from postgres import PostgresServer
 from processes import PATIENCE, environment, run_command
+from terminals import Terminal
 
 from jobstatus import v1 as pb
 from jobstatus_grpc import errors, status
@@ -56,8 +57,10 @@ class Expectation(NamedTuple):
 
 # In the order of the page. grpcurl ends with 64 and the number of the code.
 EXPECTATIONS: Final = (
-    Expectation("make install", way=Way.MAKE),
+    Expectation("make demo", way=Way.MAKE),
     Expectation("make run", way=Way.MAKE),
+    Expectation('"job_id": "mine"', ("line 1: job mine is RUNNING", "3 applied")),
+    Expectation("jobstatus watch mine", ("job mine is RUNNING", "to go on: "), (130,), Way.INTERRUPTED),
     Expectation('export PATH="$PWD/.venv/bin:$PATH"'),
     Expectation(f"{ADDRESS} list", ("jobstatus.v1.JobStatusService", "jobstatus.v1.JobReportService")),
     Expectation("describe jobstatus.v1.JobStatusService", ("rpc WatchJob", "stream .jobstatus.v1.Watch")),
@@ -82,17 +85,23 @@ EXPECTATIONS: Final = (
     Expectation("jobstatus watch restore-7", ("has ended: FAILED",), (1,), Way.BESIDE),
     Expectation("GRANULE_STATE_STAGED", ("JOB_STATE_RUNNING",)),
     Expectation("the archive refused", ("JOB_STATE_FAILED", '"applied_count": 2')),
+    Expectation('["GRANULE_STATE_FAILED"]', ('"AccessDenied"', '"the archive refused"', '"tile-2"')),
     Expectation("JobReportService/DeleteJob", ("{",)),
     Expectation(
         "client.report_job",
-        ("snapshot 1\n", "4 completed 1\n", "ended: True\n", "copy-1 1\n", "copy-0 JOB_NOT_FOUND\n"),
+        ("4 snapshot 1 0\n", "4 completed 1 0\n", "ended: True\n", "copy-1 1\n", "copy-0 JOB_NOT_FOUND\n"),
     ),
     Expectation("pb.JobStatusServiceStub(channel)", ("pending_count: ", "failed_count: ")),
     Expectation("jobstatus get demo", ("demo in project default", "240 granules")),
+    Expectation("get --state failed demo", ("demo in project default",)),
     Expectation("jobstatus list --state", ("copy-1", "SUCCEEDED")),
+    Expectation("jobstatus list --limit", ("copy-1", "there are more: --page-token ")),
     # The attempt may just have ended.
     Expectation("jobstatus watch demo", ("job demo is ",), (130, 0, 1), Way.INTERRUPTED),
-    Expectation("jobstatus watch copy-1", ('"snapshot"', '"completed"')),
+    Expectation(
+        "jobstatus watch copy-1 mine", ("copy-1  job copy-1 is SUCCEEDED", "mine  job mine is RUNNING")
+    ),
+    Expectation("jobstatus watch copy-1 --json", ('"snapshot"', '"completed"')),
     Expectation("jobstatus wait copy-1", ("job copy-1 is SUCCEEDED: 1 granule: 1 succeeded\n",)),
     # As above: the attempt may have ended, and badly.
     Expectation("jobstatus wait demo", ("job demo is ", "240 granules"), (0, 1)),
@@ -293,6 +302,21 @@ def test_the_lines_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
             text for language, text in blocks(README) if language == "text" and text.startswith(begin)
         ]
         assert plain(said[part]) == plain(shown)
+
+
+def test_one_command_leads_from_a_clone_to_a_bar_that_moves() -> None:
+    venv = BIN.parent
+    make = ("make", "-o", f"{venv}/.installed", f"VENV={venv}", "demo")
+    with Terminal(program=make, cwd=ROOT) as terminal:
+        terminal.wait_for("demo RUNNING", "/240")
+        before = terminal.lines[0]
+        wait_until(lambda: terminal.lines[0] != before, "the bar moves")
+        assert "█" in terminal.lines[0] or "▒" in terminal.lines[0]
+        terminal.type("\x03")
+        terminal.finish()
+        assert terminal.shows("to go on: jobstatus watch demo")
+    with closing(socket.socket()) as probe:
+        assert probe.connect_ex(("127.0.0.1", 50051)) != 0, "the server is left behind"
 
 
 def test_the_lines_that_the_server_prints_to_try_are_among_the_readmes(tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ def _rows(node: Node, depth: int, now: float) -> Iterator[tuple[RenderableType, 
     """Yield a job's two rows: its bar, and what the bar consists of."""
     name = Text("  " * depth + clean(node.job_id), "bold")
     attempt = f" #{node.job.attempt}" if node.job.attempt > 1 else ""
-    state = Text((node.state or "connecting") + attempt, STYLES.get(node.state, "dim"))
+    state = Text(
+        (node.state or ("waiting" if node.heard else "connecting")) + attempt, STYLES.get(node.state, "dim")
+    )
     more = "" if node.job.granules_complete or not node.state else "+"
     share = f"{node.done * 100 // node.total} %" if node.total else ""
     yield (

@@ -32,6 +32,7 @@ class Node:
         token: where a watch goes on; empty where only a new one can begin.
         trouble: why nothing comes at the moment; empty while all is well.
         failure: what ended the watch of it.
+        heard: whether anything has come of it.
         ended: whether its end has been told.
         lag: how long ago the server had read its database, in seconds.
         pace: how fast it gets on.
@@ -44,6 +45,7 @@ class Node:
         self.token = token
         self.trouble = ""
         self.failure: Exception | None = None
+        self.heard = False
         self.ended = False
         self.lag = 0.0
         self.pace = Pace()
@@ -82,7 +84,7 @@ class Node:
     def take(self, update: Update) -> None:
         """Take what is new."""
         now = time.monotonic()
-        self.trouble = ""
+        self.trouble, self.heard = "", True
         self.token = update.resume_token or (b"" if update.begins else self.token)
         self._take_job(update.job)
         if update.begins:
