@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from typing import Any
@@ -14,9 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from moments import wait_until
 from postgres import PostgresServer
 from processes import ServerProcess
+from proxy import Proxy
 from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
 from sqlalchemy import make_url
-from watching import SECOND, RawStream, Watcher
+from watching import SECOND, Ending, RawStream, Watcher, watch_kinds
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
@@ -100,6 +102,39 @@ def test_streams_begun_around_a_crash_of_the_database_bring_everything_once(
         assert folded.granules == read_table(client, "j")
         # A crash of the database is no reason to break a stream.
         assert not watcher.breaks
+
+
+def test_streams_that_resume_at_a_database_which_has_fallen_silent_are_told_so_however_many(
+    postgres_url: str,
+) -> None:
+    with (
+        Proxy(postgres_url) as proxy,
+        ServerProcess(proxy.url) as server,
+        JobStatusClient(server.address) as client,
+    ):
+        client.report_job(pb.Job(job_id="j"))
+        # Different places each cost a read of their own, and reads have few threads.
+        tokens = [client.get("j").resume_token]
+        for name in names(11):
+            client.report_granules("j", granules(PENDING, name))
+            tokens.append(client.get("j").resume_token)
+        proxy.stall()
+        begun = time.monotonic()
+
+        def resume(token: bytes) -> tuple[list[str], Ending]:
+            return watch_kinds(server.address, "j", resume_token=token, **SECOND)
+
+        with ThreadPoolExecutor(len(tokens)) as pool:
+            for kinds, ending in pool.map(resume, tokens):
+                assert kinds == []
+                assert ending.code is grpc.StatusCode.UNAVAILABLE
+                assert ending.reason == "STORE_UNAVAILABLE"
+                assert ending.retry_delay is not None
+        # One after the other they would take a quarter of a minute.
+        assert time.monotonic() - begun < 5
+        with RawStream(server.address, "j", **SECOND) as stream:
+            stream.read_kind("heartbeat", 5)
+        proxy.resume()
 
 
 def test_a_locked_file_refuses_reports_and_loses_none_that_was_taken(sqlite_url: str) -> None:
