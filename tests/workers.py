@@ -53,9 +53,10 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.communicate()
+        """End it at once, if it has not ended."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
 
     def freeze(self) -> None:
         """Stop it, so that it does nothing until `thaw`."""
@@ -65,7 +66,7 @@ class Worker:
         """Let it go on."""
         self._process.send_signal(signal.SIGCONT)
 
-    def begin(self, name: str, **arguments: Any) -> None:
+    def begin(self, name: str, /, **arguments: Any) -> None:
         """Have it do something; `end` gives what came of it."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([name, arguments]) + "\n")
@@ -82,7 +83,7 @@ class Worker:
         assert line, f"{self._module} has ended"
         return json.loads(line)
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def call(self, name: str, /, **arguments: Any) -> Any:
         """Have it do something, and return what came of it."""
         self.begin(name, **arguments)
         return self.end()

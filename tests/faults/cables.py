@@ -103,16 +103,19 @@ class Cable:
     def half_close(self, towards: Side) -> int:
         """End every connection for one side, and tell the other nothing; return how many those were.
 
-        What the other side still says is lost, as on its way to a host that is gone.
+        What the other side still says is lost, until `mend`, as on its way to a host that is gone.
         """
         return self._cables.run(self._half_close(towards))
 
     def deaden(self, saying: bytes) -> int:
-        """Lose, from now on, all that passes on the connections whose client has said these bytes."""
+        """Lose, until `mend`, all that passes on the connections whose client has said these bytes.
+
+        Returns how many those are.
+        """
         return self._cables.run(self._deaden(saying))
 
     def mend(self) -> None:
-        """Pass everything on again, what has waited too. What was cut, ended or lost stays so."""
+        """Pass everything on again, what has waited too; reset the connections that have lost something."""
         self._cables.run(self._mend())
 
     async def open(self) -> None:
@@ -172,6 +175,7 @@ class Cable:
         return _each(self._links, lambda link: saying in link.said, _Link.deaden)
 
     async def _mend(self) -> None:
+        _each(self._links, lambda link: link.lost, _Link.cut)
         self._delay = (0.0, 0.0)
         self._flowing.set()
 
@@ -181,6 +185,7 @@ class _Link:
 
     Attributes:
         said: what the client said first.
+        lost: whether it passes nothing on any more.
         tasks: what passes bytes on.
     """
 
@@ -194,7 +199,7 @@ class _Link:
         self.tasks: list[asyncio.Task[None]] = []
         self._cable = cable
         self._ends = {"client": client, "server": server}
-        self._lost = False
+        self.lost = False
         for _, writer in self._ends.values():
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -228,7 +233,7 @@ class _Link:
 
     def deaden(self) -> None:
         """Lose everything from now on."""
-        self._lost = True
+        self.lost = True
 
     async def _carry(self, source: Side, goal: Side) -> None:
         """Take in what one side says, and have it passed on when its time has come."""
@@ -255,13 +260,13 @@ class _Link:
             due, data = await waiting.get()
             await self._cable.hold(due)
             try:
-                if data and not self._lost:
+                if data and not self.lost:
                     writer.write(data)
                     await writer.drain()
-                elif not self._lost:
+                elif not self.lost:
                     writer.write_eof()
             except (OSError, RuntimeError):
-                self._lost = True
+                self.lost = True
 
 
 def _each(links: set[_Link], chosen: Callable[[_Link], bool], do: Callable[[_Link], None]) -> int:

@@ -38,7 +38,7 @@ TIMEOUT: Final = 8.0
 # Several connections to each server: what befalls one befalls not all.
 _CONNECTIONS: Final = 3
 _OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_time_ms", 12_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -70,10 +70,10 @@ class Crowd:
         self._quiet = asyncio.Event()
         self._counts: Counter[str] = Counter()
 
-    async def open(self, name: str, directory: str, addresses: Sequence[str]) -> None:
-        """Record into a file of this directory, under this name, and get ready to call these servers."""
+    async def open(self, name: str, file: str, addresses: Sequence[str]) -> None:
+        """Record into a file, under this name, and get ready to call these servers."""
         self._name = name
-        self._recorder = Recorder(Path(directory) / f"{name}.recording")
+        self._recorder = Recorder(Path(file))
         for address in addresses:
             made = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(_CONNECTIONS)]
             self._channels.append(made)
@@ -86,7 +86,15 @@ class Crowd:
         for number, (project, job) in enumerate(islice(cycle(keys), watchers)):
             kind = 0 if steady else number // len(keys)
             name = f"{self._name}, watcher {len(self._watchers)}"
-            watcher = Watcher(name, (project, job), kind, heartbeat_interval, self._recorder, self.servers)
+            watcher = Watcher(
+                name,
+                (project, job),
+                kind,
+                heartbeat_interval,
+                self._recorder,
+                self.servers,
+                len(self._turns),
+            )
             self._watchers.append(watcher)
             self._start("watch", watcher.run())
 
@@ -108,12 +116,11 @@ class Crowd:
     async def status(self) -> dict[str, int]:
         """Return how many reports were `acknowledged`, watches are `live` and have `completed`, and so on."""
         self._raise_failures()
-        watching = [watcher for watcher in self._watchers if watcher.live]
         return {
             **self._counts,
             "acknowledged": self._counts["acknowledged"],
             "delivered": sum(watcher.delivered for watcher in self._watchers),
-            "live": len(watching),
+            "live": sum(watcher.live for watcher in self._watchers),
             "completed": sum(watcher.completed for watcher in self._watchers),
         }
 
@@ -159,6 +166,7 @@ class Crowd:
         self._recorder.record(who, Reports(now(), key))
         steps = _lives(names_of(number), granules)
         loop = asyncio.get_running_loop()
+        server = number
         for index in count():
             due = loop.time() + pause
             request = pb.ReportGranulesRequest(project_id=key[0], job_id=key[1])
@@ -168,7 +176,7 @@ class Crowd:
                     collection_id=key[0], granule_id=name, state=state, attempt=attempt, message=message
                 )
             self._recorder.record(who, Sent(now(), message, granules))
-            answer = await self._until_taken(who, request, number + index)
+            answer, server = await self._until_taken(who, request, server)
             self._counts["acknowledged"] += 1
             self._recorder.record(who, Acknowledged(now(), message, answer.revision))
             if self._quiet.is_set():
@@ -177,13 +185,13 @@ class Crowd:
 
     async def _until_taken(
         self, who: str, request: pb.ReportGranulesRequest, server: int
-    ) -> pb.ReportGranulesResponse:
-        """Send a report until it is acknowledged, to one server after the other."""
+    ) -> tuple[pb.ReportGranulesResponse, int]:
+        """Send a report until it is acknowledged, to one server after the other; return which did."""
         for number in count(server):
             stub = pb.JobReportServiceStub(self.servers(number))
             begun = now()
             try:
-                return await stub.ReportGranules(request, timeout=TIMEOUT)  # type: ignore[no-any-return]
+                return await stub.ReportGranules(request, timeout=TIMEOUT), number
             except grpc.aio.AioRpcError as error:
                 failure = Failure.of(error)
             self._counts["refused"] += 1

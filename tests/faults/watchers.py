@@ -18,7 +18,9 @@ _METHOD: Final = "/jobstatus.v1.JobStatusService/WatchJob"
 # come a stream is taken for broken.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-_MISSED: Final = 3
+_MISSED: Final = 5
+# How long the first frame may take, and a page, in seconds.
+_FIRST_FRAME: Final = 10.0
 _READ_TIMEOUT: Final = 8.0
 # How long a stream lasts that is dropped on purpose, in seconds.
 _RESTLESS: Final = (0.3, 1.5)
@@ -52,6 +54,7 @@ class Watcher:
         heartbeat_interval: what it asks for, in seconds.
         recorder: takes down what happens.
         servers: gives a connection to a server, by its number.
+        number: how many servers there are.
 
     Attributes:
         delivered: how many changes have come.
@@ -67,6 +70,7 @@ class Watcher:
         heartbeat_interval: float,
         recorder: Recorder,
         servers: Callable[[int], grpc.aio.Channel],
+        number: int,
     ) -> None:
         self.delivered = 0
         self.live = self.completed = False
@@ -74,7 +78,8 @@ class Watcher:
         self._role, self._delivery = KINDS[kind % len(KINDS)]
         self._recorder = recorder
         self._servers = servers
-        self._server = random.randrange(1000)
+        self._number = number
+        self._server = random.randrange(number)
         self._silence = _MISSED * heartbeat_interval
         self._request = pb.WatchJobRequest(project_id=key[0], job_id=key[1], delivery=self._delivery)
         self._request.heartbeat_interval.FromMilliseconds(int(heartbeat_interval * 1000))
@@ -142,7 +147,7 @@ class Watcher:
             await self._take_all(call, lasts)
         except TimeoutError:
             self._drop(silent=True)
-            self._server += 1
+            self._turn()
         except grpc.aio.AioRpcError as error:
             self._recorder.record(self._name, Ended(now(), Failure.of(error)))
             self._last = f"ended: {error.code().name} {error.details()}"
@@ -152,9 +157,11 @@ class Watcher:
             call.cancel()
 
     async def _take_all(self, call: Any, lasts: float) -> None:
+        limit = _FIRST_FRAME
         while True:
-            async with asyncio.timeout(self._silence):
+            async with asyncio.timeout(limit):
                 data = await call.read()
+            limit = self._silence
             moment = now()
             if data is grpc.aio.EOF:
                 self._recorder.record(self._name, Ended(moment, None))
@@ -165,6 +172,10 @@ class Watcher:
                 self._on_purpose = True
                 self._drop(silent=False)
                 return
+
+    def _turn(self) -> None:
+        """Go on at the next server."""
+        self._server = (self._server + 1) % self._number
 
     def _drop(self, *, silent: bool) -> None:
         self._recorder.record(self._name, Dropped(now(), silent))
@@ -183,7 +194,7 @@ class Watcher:
 
     async def _rest(self, failure: Failure) -> None:
         """Wait before the next try, which is at another server."""
-        self._server += 1
+        self._turn()
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self._failures) * random.uniform(0.5, 1.0)
         self._failures = min(self._failures + 1, 10)
         await asyncio.sleep(max(pause, (failure.retry_delay or 0.0) * random.uniform(1.0, 1.25)))
