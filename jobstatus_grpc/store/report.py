@@ -102,8 +102,9 @@ class ReportTransaction:
         now = max(clock, stored.job.update_time)
         merged = merge_report(stored.job, granules, self._report, self._commit_id, now)
         values: dict[str, object] = {}
-        if now - stored.last_report_time >= _REPORT_TIME_STEP:
-            values["last_report_time"] = now
+        # This one goes with the clock, also back: else it would stand still until the clock is there again.
+        if abs(clock - stored.last_report_time) >= _REPORT_TIME_STEP:
+            values["last_report_time"] = clock
         if merged.changes:
             values |= rows.job_values(merged.job)
             values["commit_id"] = self._commit_id
