@@ -25,7 +25,7 @@ OBSERVED: Final = (sys.executable, __file__)
 KEEPALIVE: Final = "OBSERVED_KEEPALIVE"
 """After how many seconds of silence a client is pinged, and how many it has to answer: `5 3`."""
 CLOCK: Final = "OBSERVED_CLOCK"
-"""The file that says by how many seconds the process's wall clock is wrong; read whenever it is asked."""
+"""The file that says by how many seconds the service's clock is wrong; read whenever that is asked."""
 
 
 def observe(server: ServerProcess) -> dict[str, Any]:
@@ -70,14 +70,16 @@ def main() -> None:
 
 
 def _mistake_time(offset: Path) -> None:
-    """Have the wall clock, as Python tells it, be wrong by what a file says; no other clock is."""
+    """Have the clock that the service reads be wrong by what a file says.
+
+    The libraries' own stays right: gRPC compares it with one that cannot be reached from here.
+    """
     right = time.time_ns
 
     def wrong() -> int:
         return right() + int(float(offset.read_text()) * 1e9)
 
     setattr(time, "time_ns", wrong)  # noqa: B010
-    setattr(time, "time", lambda: wrong() / 1e9)  # noqa: B010
 
 
 if __name__ == "__main__":

@@ -206,8 +206,8 @@ class _Link:
     @property
     def port(self) -> int:
         """The port from which it goes on; 0 if it is closed."""
-        address = self._ends["server"][1].get_extra_info("sockname")
-        return int(address[1]) if address else 0
+        writer = self._ends["server"][1]
+        return 0 if writer.is_closing() else int(writer.get_extra_info("sockname")[1])
 
     async def run(self) -> None:
         """Pass bytes on until both sides have ended."""

@@ -10,6 +10,7 @@ from moments import wait_until
 from workers import Worker
 
 from faults.recordings import Key
+from faults.watchers import ROLES
 
 Counts = Mapping[str, int]
 
@@ -26,7 +27,7 @@ class Load(NamedTuple):
         pause: of each, from one report to the next, in seconds.
         granules: how many a report has.
         watchers: how many watch the jobs in turn.
-        steady: whether all watchers follow every change, and drop no stream on purpose.
+        roles: what watchers do, in turn.
         askers: how many ask how the jobs stand.
         hung: how many streams are open that nobody reads.
         heartbeat_interval: of the watchers, in seconds.
@@ -37,7 +38,7 @@ class Load(NamedTuple):
     pause: float = 0.06
     granules: int = 3
     watchers: int = 36
-    steady: bool = False
+    roles: Sequence[str] = tuple(ROLES)
     askers: int = 2
     hung: int = 2
     heartbeat_interval: float = 1.0
@@ -68,7 +69,7 @@ class Crowd(Worker):
         """Begin all that a load is made of, and return when everybody watches."""
         self.call("open", name=self._name, file=str(self.recording), addresses=addresses)
         self.call("report", keys=keys, reporters=load.reporters, pause=load.pause, granules=load.granules)
-        how = {"heartbeat_interval": load.heartbeat_interval, "steady": load.steady}
+        how = {"heartbeat_interval": load.heartbeat_interval, "roles": load.roles}
         self.call("watch", keys=keys, watchers=load.watchers, **how)
         self.call("hang", keys=keys, streams=load.hung)
         self.call("ask", keys=keys, askers=load.askers)

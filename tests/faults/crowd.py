@@ -80,16 +80,14 @@ class Crowd:
             self._turns.append(cycle(made))
 
     async def watch(
-        self, keys: Sequence[Key], watchers: int, heartbeat_interval: float, steady: bool = False
+        self, keys: Sequence[Key], watchers: int, heartbeat_interval: float, roles: Sequence[str]
     ) -> None:
-        """Begin so many watches of the jobs in turn: one after the other of each kind, or all steady ones."""
+        """Begin so many watches of the jobs in turn: those of the first role, then those of the next."""
         for number, (project, job) in enumerate(islice(cycle(keys), watchers)):
-            kind = 0 if steady else number // len(keys)
-            name = f"{self._name}, watcher {len(self._watchers)}"
             watcher = Watcher(
-                name,
+                f"{self._name}, watcher {len(self._watchers)}",
                 (project, job),
-                kind,
+                roles[number // len(keys) % len(roles)],
                 heartbeat_interval,
                 self._recorder,
                 self.servers,

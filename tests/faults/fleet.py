@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from moments import wait_until
 from observed import KEEPALIVE, OBSERVED
-from postgres import PostgresServer
+from postgres import LISTENING, PostgresServer
 from processes import ServerProcess
 from sqlalchemy import make_url
 
@@ -25,7 +25,7 @@ _KEEPALIVE: Final = "5 3"
 # How long a server may take to let go of what it held: of clients that say nothing as long as that.
 _PATIENCE: Final = 30.0
 _CORE_WARNING: Final = re.compile(r"[IW]\d{4} ")
-_LISTENING: Final = "SELECT client_port FROM pg_stat_activity WHERE datname = %s AND query ILIKE 'listen %%'"
+_SELECT_LISTENING: Final = f"SELECT client_port FROM pg_stat_activity WHERE datname = %s AND {LISTENING}"
 
 
 class FleetServer(ServerProcess):
@@ -173,33 +173,34 @@ class Fleet:
         """Return what each server holds."""
         return [footprint_of(server, self._database_of(index)) for index, server in enumerate(self.servers)]
 
-    def listeners(self) -> list[int]:
-        """Return how many connections each server has on which it listens for news."""
-        if self.postgres is None:
-            return [0 for _ in self.servers]
-        listening = {row[0] for row in self.postgres.execute(_LISTENING, (self._url.database,))}
-        return [len(listening & self._ports_of(index)) for index in range(len(self.servers))]
+    def ears(self) -> list[int]:
+        """Return how many connections each server has on which it listens for news.
 
-    def wait_until_back(self, before: Sequence[Footprint]) -> list[str]:
-        """Wait until every server holds no more than before, and has one ear; return what is left over."""
-        ears = 0 if self.postgres is None else 1
+        Through a line that is not the fleet's own nobody can tell whose they are: all together then.
+        """
+        if self.postgres is None:
+            return []
+        heard = [row[0] for row in self.postgres.execute(_SELECT_LISTENING, (self._url.database,))]
+        ports = [self._ports_of(index) for index in range(len(self.servers))]
+        if self.onward or make_url(self.postgres.url("")).port == self._url.port:
+            return [len(own.intersection(heard)) for own in ports]
+        return [len(heard)]
+
+    def wait_until_back(self, before: Sequence[Footprint], ears: Sequence[int]) -> list[str]:
+        """Wait until every server holds no more than before; return what is left over after a while."""
         now: list[Footprint] = []
-        heard: list[int] = []
 
         def back() -> bool:
-            now[:], heard[:] = self.footprints(), self.listeners()
-            kept = all(one.is_back(other) for one, other in zip(now, before, strict=True))
-            return kept and heard == [ears] * len(self.servers)
+            now[:] = self.footprints()
+            return all(map(Footprint.is_back, now, before)) and self.ears() == ears
 
         try:
             wait_until(back, "the servers are back where they were", _PATIENCE)
         except AssertionError:
-            pairs = zip(self.servers, before, now, heard, strict=True)
-            return [
-                f"{server.address}: {was} before, {holds} now, {ear} listening"
-                for server, was, holds, ear in pairs
-                if ear != ears or not holds.is_back(was)
+            held = [
+                f"{was} before, {holds} now" for was, holds in zip(before, now, strict=True) if was != holds
             ]
+            return [*held, f"listening: {ears} before, {self.ears()} now"]
         return []
 
     def _way_to_database(self) -> str:

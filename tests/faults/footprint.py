@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 from observed import observe
 from processes import ServerProcess
 
-# Threads of pools are made as they are needed, and kept.
-_POOLS: Final[Mapping[str, int]] = {
+# Threads that are made when they are needed, and kept: how many of each there may be.
+_THREADS: Final[Mapping[str, int]] = {
+    "announce": 1,
+    "watchdog": 1,
     "read": 4,
     "write": 4,
     "tail": 2,
@@ -36,11 +38,11 @@ class Footprint(NamedTuple):
         tasks: of its event loop.
         watches: how many places for watches are taken.
         feeds: of watched jobs.
-        threads: Python's, without those of pools.
+        threads: Python's, without those that are made when they are needed.
         native: threads that are not Python's.
         clients: connections of clients, closed by them or not.
         others: open files and sockets that have to do with neither clients nor the database.
-        excess: threads of pools, and connections to the database, beyond what there may be.
+        excess: threads, and connections to the database, beyond what there may ever be.
     """
 
     tasks: int
@@ -65,15 +67,15 @@ class Footprint(NamedTuple):
 def footprint_of(server: ServerProcess, database: int | Path) -> Footprint:
     """Return what a server holds; its database is at a port, or in a file."""
     held = observe(server)
-    pools, threads = Counter[str](), []
+    made, threads = Counter[str](), []
     for name in held["threads"]:
-        pool = name.removeprefix("jobstatus-").rpartition("_")[0]
-        if pool in _POOLS:
-            pools[pool] += 1
+        kind = name.removeprefix("jobstatus-").partition("_")[0]
+        if kind in _THREADS:
+            made[kind] += 1
         else:
             threads.append(name)
     kinds = Counter(_kinds(server, database))
-    excess = [f"{pools[pool]} threads of {pool}" for pool in _POOLS if pools[pool] > _POOLS[pool]]
+    excess = [f"{made[kind]} threads of {kind}" for kind in _THREADS if made[kind] > _THREADS[kind]]
     limit = _DATABASE_CONNECTIONS * (1 if isinstance(database, int) else _FILES_PER_CONNECTION)
     if kinds["database"] > limit:
         excess.append(f"{kinds['database']} ways to the database")

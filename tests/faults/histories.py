@@ -13,7 +13,7 @@ from faults.recordings import Key
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.convert.resources import job_to_pb
-from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, JobKey, Position
+from jobstatus_grpc.model import Change, Granule, Job, JobKey, Position
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import JobStore, StoredJob
 from jobstatus_grpc.tokens import Tokens
@@ -34,16 +34,30 @@ class State(NamedTuple):
     job: pb.Job | None
 
 
-class History:
-    """A job's history in one database, from its creation on. All of its log is there.
-
-    Args:
-        stored: the job.
-        first: the position of its creation.
-        changes: all after that.
-        rows: its granules.
+class Told(NamedTuple):
+    """All that a database says of one job.
 
     Attributes:
+        stored: the job.
+        first: the position of its creation.
+        changes: all changes after that.
+        granules: its granules.
+    """
+
+    stored: StoredJob
+    first: Position
+    changes: Sequence[Change]
+    granules: Sequence[Granule]
+
+
+class History:
+    """A job's history in one database, from its creation on.
+
+    Args:
+        told: what the database says.
+
+    Attributes:
+        told: the same.
         job: the job as it stands.
         head: where it stands.
         positions: where each revision is.
@@ -53,20 +67,17 @@ class History:
         faults: where it does not prove itself.
     """
 
-    def __init__(
-        self, stored: StoredJob, first: Position, changes: Sequence[Change], rows: Iterable[Granule]
-    ) -> None:
-        self.job = job_to_pb(stored.job)
-        self.head = stored.position
-        self.positions = {position.revision: position for position in (first, *(c.position for c in changes))}
+    def __init__(self, told: Told) -> None:
+        self.told = told
+        self.job = job_to_pb(told.stored.job)
+        self.head = told.stored.position
+        positions = [told.first, *(change.position for change in told.changes)]
+        self.positions = {position.revision: position for position in positions}
         self.changes: dict[int, pb.Change] = {}
-        self.states: dict[Position, State] = {first: State((0,) * 5, 0, None)}
+        self.states: dict[Position, State] = {told.first: State((0,) * 5, 0, None)}
         self.by_message: dict[str, list[Change]] = {}
-        self._fold(changes)
-        self.faults = [
-            *_faults_of_log(first, changes),
-            *_faults_of_rows(stored, changes, {row.key: row for row in rows}),
-        ]
+        self._fold(told.changes)
+        self.faults = [*_faults_of_log(told.first, told.changes), *_faults_of_rows(told)]
 
     def _fold(self, changes: Sequence[Change]) -> None:
         held, encoder, job = Held(), FrameEncoder(), None
@@ -96,7 +107,7 @@ def read_histories(url: str, keys: Iterable[Key]) -> tuple[Tokens, Mapping[Key, 
 def _read_history(url: str, store: JobStore, key: JobKey) -> History:
     stored = store.read_job(key)
     first = first_position(url, stored.job_pk)
-    return History(stored, first, history(store, stored.job_pk, first), granules(store, key))
+    return History(Told(stored, first, history(store, stored.job_pk, first), granules(store, key)))
 
 
 def _job_at(job: Job, change: Change) -> pb.Job:
@@ -128,11 +139,11 @@ def _faults_of_log(first: Position, changes: Sequence[Change]) -> list[str]:
     return faults
 
 
-def _faults_of_rows(
-    stored: StoredJob, changes: Sequence[Change], rows: Mapping[GranuleKey, Granule]
-) -> list[str]:
+def _faults_of_rows(told: Told) -> list[str]:
     """Return where the rows of a job are not what its log adds up to."""
     faults = []
+    stored, changes = told.stored, told.changes
+    rows = {granule.key: granule for granule in told.granules}
     latest = {item.key: item for item in _granules_of(changes)}
     if rows != latest:
         faults.append(f"{len(rows.items() ^ latest.items())} granules are not as the log has them")
@@ -140,9 +151,9 @@ def _faults_of_rows(
         faults.append(f"the job says {stored.job.totals}, and its granules are {count(rows.values())}")
     if changes and stored.position != changes[-1].position:
         faults.append(f"the job stands at {stored.position}, and its log ends at {changes[-1].position}")
-    told = [change.item for change in changes if isinstance(change.item, Job)]
-    if told and told[-1].state != stored.job.state:
-        faults.append(f"the job is {stored.job.state.name}, and its log says {told[-1].state.name}")
+    jobs = [change.item for change in changes if isinstance(change.item, Job)]
+    if jobs and jobs[-1].state != stored.job.state:
+        faults.append(f"the job is {stored.job.state.name}, and its log says {jobs[-1].state.name}")
     return faults
 
 

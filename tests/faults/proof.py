@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -110,11 +110,26 @@ class Proof:
             self.broken.append(f"{promise}: {words.format(*values)}")
         return held
 
-    def check_reports(self, recordings: Mapping[str, Sequence[Event]]) -> None:
+    def check_recording(self, recording: Mapping[str, Sequence[Event]], gone: Collection[str] = ()) -> None:
+        """Hold everything that was recorded against the logs, and watchers against each other.
+
+        All watchers have to have come to their job's end, but for those of the names that are `gone`.
+        """
+        self._check_reports(recording)
+        for who, events in recording.items():
+            first = events[0]
+            if isinstance(first, Watches):
+                replay = _Replay(self, who, first, self._minutes[first.key])
+                replay.take(events[1:], ends=who not in gone)
+            for event in events:
+                if isinstance(event, Asked):
+                    self._check_answer(who, event)
+
+    def _check_reports(self, recording: Mapping[str, Sequence[Event]]) -> None:
         """Hold what reporters were told against the logs, and learn what readers have to see from when on."""
         acknowledged: dict[Key, list[tuple[float, int]]] = {key: [] for key in self._histories}
         sent: set[str] = set()
-        for events in recordings.values():
+        for events in recording.values():
             if not isinstance(events[0], Reports):
                 continue
             key = events[0].key
@@ -147,13 +162,6 @@ class Proof:
                 Promise.KEPT, min(held) <= answer.revision, words, sent.message, answer.revision, min(held)
             )
 
-    def check_answers(self, recordings: Mapping[str, Sequence[Event]]) -> None:
-        """Hold what was answered to questions against the logs."""
-        for who, events in recordings.items():
-            for event in events:
-                if isinstance(event, Asked):
-                    self._check_answer(who, event)
-
     def _check_answer(self, who: str, answer: Asked) -> None:
         self.check_seen(who, answer.key, answer.began, answer.at, answer.revision)
         position = self._position(who, answer.key, answer.token)
@@ -174,15 +182,6 @@ class Proof:
         floor = self._seen_by[key].at(began, at)
         words = "{}: revision {}, and {} had been acknowledged before"
         self.check(Promise.KEPT, revision >= floor, words, who, revision, floor)
-
-    def check_watcher(self, who: str, events: Sequence[Event], *, ends: bool = True) -> None:
-        """Hold what a watcher was told against itself, against others, and against the logs.
-
-        `ends` says that it has to have come to the job's end.
-        """
-        first = events[0]
-        assert isinstance(first, Watches)
-        _Replay(self, who, first, self._minutes[first.key]).take(events[1:], ends=ends)
 
     def check_silence(self, who: str) -> None:
         """Take that a stream has said nothing for long."""
@@ -350,15 +349,21 @@ class _Floor:
 
 
 class Back(NamedTuple):
-    """How a watcher came back: when and on which server its stream broke, and when and where it went on.
+    """How a watcher came back to a stream.
 
-    A stream that fell silent broke when its last frame had come.
+    Attributes:
+        broke: when its stream broke, or could not be opened; of one that fell silent, when it was last heard.
+        was: the server then.
+        open: whether something had come on that stream.
+        back: when the first frame came on another.
+        now: the server then.
     """
 
     broke: float
     was: int
-    back: float
-    now: int
+    open: bool
+    back: float = 0.0
+    now: int = 0
 
     @property
     def seconds(self) -> float:
@@ -367,19 +372,20 @@ class Back(NamedTuple):
 
 
 def ways_back(events: Sequence[Event]) -> Iterator[Back]:
-    """Yield how often and how a watcher has come back from a stream that broke, or fell silent."""
-    heard, server, broken = 0.0, 0, Back(0.0, 0, 0.0, 0)
+    """Yield how a watcher has come back, each time that a stream broke, fell silent or did not open."""
+    heard, server, came = 0.0, 0, False
+    broken: Back | None = None
     for event in events:
         match event:
             case Began():
-                server = event.server
+                server, came = event.server, False
                 heard = heard or event.at
             case Came():
-                heard = event.at
-                if broken.broke:
+                heard, came = event.at, True
+                if broken is not None:
                     yield broken._replace(back=event.at, now=server)
-                    broken = Back(0.0, 0, 0.0, 0)
-            case Ended() if event.failure is not None and not broken.broke:
-                broken = Back(event.at, server, 0.0, 0)
-            case Dropped() if event.silent and not broken.broke:
-                broken = Back(heard, server, 0.0, 0)
+                    broken = None
+            case Ended() if event.failure is not None:
+                broken = broken or Back(event.at, server, came)
+            case Dropped() if event.silent:
+                broken = broken or Back(heard, server, came)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -17,13 +15,11 @@ from postgres import PostgresServer
 from processes import ServerProcess
 from proxy import Proxy
 from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
-from sqlalchemy import make_url
 from watching import SECOND, Ending, RawStream, Watcher, watch_kinds
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 
-HELD = 10.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -135,38 +131,3 @@ def test_streams_that_resume_at_a_database_which_has_fallen_silent_are_told_so_h
         with RawStream(server.address, "j", **SECOND) as stream:
             stream.read_kind("heartbeat", 5)
         proxy.resume()
-
-
-def test_a_locked_file_refuses_reports_and_loses_none_that_was_taken(sqlite_url: str) -> None:
-    with ServerProcess(sqlite_url) as server, JobStatusClient(server.address) as client:
-        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(500)))
-        reports = [granules(state, name) for state in (STAGED, SUCCEEDED) for name in names(500)]
-        file = make_url(sqlite_url).database or ""
-        with (
-            Writer(server.address, "j", reports, connect_timeout=0.5) as writer,
-            Watcher(server.address, "j") as watcher,
-            closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as other,
-        ):
-            watcher.wait_for(lambda folded: len(folded.revisions) > 50, "some changes")
-            other.execute("BEGIN EXCLUSIVE")
-            released = time.monotonic() + HELD
-            held = len(writer.acknowledged)
-            wait_until(lambda: len(writer.refused) > 1, "reports are refused")
-            while time.monotonic() < released:
-                watcher.wait_for_heartbeat()
-            # The one that was on its way may have been answered late.
-            assert len(writer.acknowledged) <= held + 1
-            other.execute("ROLLBACK")
-            writer.join()
-            watcher.wait_for_revision(client.get("j", view=pb.JOB_VIEW_BASIC).job.revision)
-            folded = watcher.folded
-            assert not watcher.breaks
-        assert {(error.code, error.reason) for error in writer.refused} == {
-            (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-        }
-        assert folded.revisions == list(range(folded.snapshots[0] + 1, folded.revision + 1))
-        assert (len(folded.snapshots), folded.resets) == (1, [])
-        table = read_table(client, "j")
-        assert folded.granules == table
-        for reported in writer.acknowledged:
-            assert table["c", reported.granule_id].state >= reported.state  # type: ignore[index]

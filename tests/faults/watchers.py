@@ -28,19 +28,18 @@ _RESTLESS: Final = (0.3, 1.5)
 _BACK: Final = 50
 _PAGE_SIZE: Final = 10
 
-STEADY, RESTLESS, READER = "steady", "restless", "reader"
-KINDS: Final = (
-    (STEADY, pb.DELIVERY_EVERY_CHANGE),
-    (RESTLESS, pb.DELIVERY_EVERY_CHANGE),
-    (STEADY, pb.DELIVERY_LATEST),
-    (READER, pb.DELIVERY_EVERY_CHANGE),
-    (STEADY, pb.DELIVERY_EVERY_CHANGE),
-    (STEADY, pb.DELIVERY_NONE),
-)
-"""One after the other: what a watcher does with its streams, and the delivery it asks for.
+STEADY, RESTLESS, READER, LATEST, TOTALS = "steady", "restless", "reader", "latest", "totals"
+ROLES: Final = {
+    STEADY: pb.DELIVERY_EVERY_CHANGE,
+    RESTLESS: pb.DELIVERY_EVERY_CHANGE,
+    LATEST: pb.DELIVERY_LATEST,
+    READER: pb.DELIVERY_EVERY_CHANGE,
+    TOTALS: pb.DELIVERY_NONE,
+}
+"""What watchers do, and the delivery they ask for.
 
-Steady ones follow a stream until it breaks. Restless ones drop it again and again, and go on from an earlier
-frame; readers drop it too, read the job by pages, and watch from there.
+Most follow a stream until it breaks. Restless ones drop it again and again, and go on from an earlier frame;
+readers drop it too, read the job by pages, and watch from there.
 """
 
 
@@ -50,7 +49,7 @@ class Watcher:
     Args:
         name: for the recording.
         key: the job.
-        kind: which of `KINDS`, in turn.
+        role: which of `ROLES`.
         heartbeat_interval: what it asks for, in seconds.
         recorder: takes down what happens.
         servers: gives a connection to a server, by its number.
@@ -66,7 +65,7 @@ class Watcher:
         self,
         name: str,
         key: Key,
-        kind: int,
+        role: str,
         heartbeat_interval: float,
         recorder: Recorder,
         servers: Callable[[int], grpc.aio.Channel],
@@ -75,22 +74,21 @@ class Watcher:
         self.delivered = 0
         self.live = self.completed = False
         self._name = name
-        self._role, self._delivery = KINDS[kind % len(KINDS)]
+        self._role, delivery = role, ROLES[role]
         self._recorder = recorder
         self._servers = servers
         self._number = number
         self._server = random.randrange(number)
         self._silence = _MISSED * heartbeat_interval
-        self._request = pb.WatchJobRequest(project_id=key[0], job_id=key[1], delivery=self._delivery)
+        self._request = pb.WatchJobRequest(project_id=key[0], job_id=key[1], delivery=delivery)
         self._request.heartbeat_interval.FromMilliseconds(int(heartbeat_interval * 1000))
-        self._request.min_interval.FromMilliseconds(200)
-        if self._delivery == pb.DELIVERY_EVERY_CHANGE:
-            self._request.ClearField("min_interval")
+        if delivery != pb.DELIVERY_EVERY_CHANGE:
+            self._request.min_interval.FromMilliseconds(200)
         self._tokens: list[bytes] = []
         self._failures = 0
         self._on_purpose = False
         self._last = ""
-        recorder.record(name, Watches(now(), key, self._delivery, heartbeat_interval))
+        recorder.record(name, Watches(now(), key, delivery, heartbeat_interval))
 
     @property
     def shown(self) -> str:
@@ -142,7 +140,7 @@ class Watcher:
         )
         self._recorder.record(self._name, Began(now(), self._server, self._request.resume_token))
         call = open_stream(self._request)
-        lasts = float("inf") if self._role == STEADY else now() + random.uniform(*_RESTLESS)
+        lasts = now() + random.uniform(*_RESTLESS) if self._role in (RESTLESS, READER) else float("inf")
         try:
             await self._take_all(call, lasts)
         except TimeoutError:

@@ -11,10 +11,11 @@ from faults.clients import Load
 from faults.fleet import Fleet
 from faults.proof import Allowed
 from faults.trials import Trial
+from faults.watchers import STEADY
 
 # Nobody but those that are to suffer holds a stream open that is not read.
 OTHERS = Load(hung=0)
-VICTIMS = Load(reporters=0, watchers=198, askers=0, hung=0, steady=True)
+VICTIMS = Load(reporters=0, watchers=198, askers=0, hung=0, roles=(STEADY,))
 
 
 def watches(fleet: Fleet) -> int:

@@ -10,6 +10,7 @@ from faults.fleet import Fleet
 from faults.proof import Allowed
 from faults.recordings import now
 from faults.trials import Trial
+from faults.watchers import STEADY
 
 KILLS = 20
 
@@ -57,7 +58,7 @@ def test_a_server_that_stands_still_is_left_and_tells_nothing_old_when_it_goes_o
 def test_a_rolling_restart_sends_a_thousand_watchers_from_server_to_server(
     fleet: Fleet, trial: Callable[..., Trial]
 ) -> None:
-    load = Load(watchers=1000, pause=0.4, granules=2, steady=True, heartbeat_interval=3.0)
+    load = Load(watchers=1000, pause=0.4, granules=2, roles=(STEADY,), heartbeat_interval=3.0)
     took = []
     with trial("rolling restart (SIGTERM), 1,000 watchers", fleet, load=load) as run:
         run.flow()
