@@ -60,6 +60,10 @@ lint: install .buf/googleapis ## Check style, types and protos.
 test: install ## Run the tests, on SQLite and on a PostgreSQL they start themselves.
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST)
 
+.PHONY: test-faults
+test-faults: install ## Fail servers, clients, lines, databases, disks and clocks under load; TEST=file for some of it.
+	$(BIN)/pytest --full $(or $(TEST),tests/faults)
+
 .PHONY: bench
 bench: install ## Measure the speed: ONLY=watch, writes or growth, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)

@@ -40,6 +40,10 @@ AGE_JITTER: Final = 0.1
 _LATE: Final = 0.1
 # How long the first look for a job may take before the stream says that it is alive, in seconds.
 _FIRST_LOOK: Final = 0.25
+# Within how many heartbeat intervals, and seconds, the first frame or an error comes: before a client that
+# takes a silence of three intervals for a broken stream gives up.
+_FIRST_INTERVALS: Final = 2.5
+_LONGEST_FIRST: Final = 8.0
 # How soon a stream that waits for the store notices that the server drains, in seconds.
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
@@ -110,6 +114,7 @@ class Stream:
         # Streams that began together do not beat together.
         self._beat = query.heartbeat_interval * _jittered(_HEARTBEAT_JITTER)
         self._spoke = self._loop.time()
+        self._first_due = self._spoke + min(_FIRST_INTERVALS * query.heartbeat_interval, _LONGEST_FIRST)
         self._rest_until = 0.0
         self._sent = 0
         self._partial = False
@@ -308,10 +313,13 @@ class Stream:
                 if done:
                     return task.result()
                 await self._end_if_due()
-                # What a token stands for is unknown until the store has confirmed it: no frame can tell it.
-                told = self._sent or self._point is None
-                if told and self._loop.time() >= self._heartbeat_due:
-                    await self._heartbeat()
+                if self._sent or self._point is None:
+                    if self._loop.time() >= self._heartbeat_due:
+                        await self._heartbeat()
+                elif self._loop.time() >= self._first_due:
+                    # What a token stands for is unknown until the store has confirmed it: no frame can
+                    # tell it.
+                    raise StoreUnavailable
         finally:
             task.cancel()
 
@@ -333,7 +341,7 @@ class Stream:
 
     @property
     def _heartbeat_due(self) -> float:
-        return self._spoke + self._beat
+        return self._spoke + (self._beat if self._sent else min(self._beat, _LONGEST_FIRST))
 
     async def _heartbeat(self) -> None:
         last_report_time = None if self._stored is None else self._stored.last_report_time

@@ -52,6 +52,20 @@ end $$
 """
 """Hides the function that notifies from whoever connects to the database later."""
 
+SHIFTING_CLOCK = """
+create table public.clock_shift (seconds double precision not null);
+insert into public.clock_shift values (0);
+create function public.clock_timestamp() returns timestamptz language sql volatile as
+    'select pg_catalog.clock_timestamp() + make_interval(secs => seconds) from public.clock_shift';
+do $$ begin
+    execute format('alter database %%I set search_path = public, pg_catalog', current_database());
+end $$
+"""
+"""Has the clock be wrong by as much as a table says, for whoever connects to the database later."""
+
+LISTENING = "lower(left(query, 6)) = 'listen'"
+"""Holds, in pg_stat_activity, for connections that listen for notifications."""
+
 # Ends with its standard input, whichever way the test run ends, and takes what is left of the server along.
 _KEEPER = """
 cat >/dev/null
@@ -68,12 +82,12 @@ rm -rf "$1"
 class PostgresServer:
     """A server of its own on a free port, or the one `external_url` names.
 
-    Its own is made at once and runs after `start`; `close` removes it. Should the test run die before that,
-    a process that waits for its death does so. A test that would stop a server that is not its own is
-    skipped.
+    Its own is made at once, new or of data that `copy_data` has copied, and runs after `start`; `close`
+    removes it. Should the test run die before that, a process that waits for its death does so. A test that
+    would stop a server that is not its own is skipped.
     """
 
-    def __init__(self, external_url: str | None = None) -> None:
+    def __init__(self, external_url: str | None = None, copy: Path | None = None) -> None:
         self._external = None if external_url is None else make_url(external_url)
         self._process: subprocess.Popen[bytes] | None = None
         if self._external is not None:
@@ -89,7 +103,12 @@ class PostgresServer:
         )
         self._as_account = {"cwd": self._home, "env": _environment(), **_account(self._home)}
         self._port = _free_port()
-        self._initialize()
+        if copy is None:
+            self._initialize()
+        else:
+            subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
+        with (self._data / "postgresql.conf").open("a") as settings:
+            settings.write(_SETTINGS.format(port=self._port))
 
     @property
     def pid(self) -> int | None:
@@ -163,6 +182,14 @@ class PostgresServer:
                 cursor.execute(words, values or None)
                 return cursor.fetchall() if cursor.description else []
 
+    def make_directory(self, name: str) -> Path:
+        """Make a directory that the server may write to; it is removed with the server."""
+        self._need_own()
+        directory = self._home / name
+        directory.mkdir()
+        shutil.chown(directory, self._data.owner(), self._data.group())
+        return directory
+
     def copy_data(self, to: Path) -> None:
         """Copy everything the stopped server has to a directory that does not exist yet."""
         self._need_own()
@@ -187,8 +214,6 @@ class PostgresServer:
             [*command, *options], capture_output=True, text=True, check=False, **self._as_account
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        with (self._data / "postgresql.conf").open("a") as settings:
-            settings.write(_SETTINGS.format(port=self._port))
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -71,9 +71,11 @@ class ServerProcess:
         database_url: its database.
         address: its `host:port`, the same after every `start`.
         command: what starts `jobstatus`.
+        log: where its log goes; `None` is the test's own standard error.
     """
 
     command: Sequence[str] = (COMMAND,)
+    log: IO[str] | None = None
 
     def __init__(self, database_url: str, *arguments: str, **settings: str) -> None:
         self.database_url = database_url
@@ -90,12 +92,19 @@ class ServerProcess:
         if self.process is not None:
             self.kill()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self.process is not None
+        return self.process.pid
+
     def start(self) -> None:
         """Start it, and return when it is ready."""
         self.process = subprocess.Popen(
             [*self.command, "serve", "--listen", self.address, *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=self.log,
             encoding="utf-8",
             env=environment(**self._settings),
         )

@@ -8,7 +8,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from folded import Table, table_of
+from folded import Folded, Table, counts_of, table_of
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
@@ -30,6 +30,16 @@ def names(number: int, prefix: str = "g") -> list[str]:
 def read_table(client: JobStatusClient, job_id: str) -> Table:
     """Return all granules of a job, read by pages."""
     return table_of(client.granules(job_id, page_size=10_000))
+
+
+def check_whole(folded: Folded, client: JobStatusClient, job_id: str) -> None:
+    """Check that the folded frames are the table, and the revisions all there are, each once."""
+    job = client.get(job_id, view=pb.JOB_VIEW_BASIC).job
+    assert folded.revision == job.revision
+    assert folded.revisions == list(range(folded.snapshots[0] + 1, job.revision + 1))
+    assert (len(folded.snapshots), folded.resets) == (1, [])
+    assert folded.granules == read_table(client, job_id)
+    assert folded.counts == counts_of(job.totals)
 
 
 class Writer:

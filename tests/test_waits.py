@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hubs import PATIENCE, HubRoom, happened
 from proxy import Proxy
 from reports import FAILED, JOB, PENDING, SUCCEEDED, Ledger, granule, job, only
 from stored import run
@@ -20,7 +21,6 @@ from stored import run
 from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.arrivals import Arrivals
 from jobstatus_grpc.convert.answers import AnswerEncoder
-from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, ServerDraining, StoreUnavailable
 from jobstatus_grpc.model import GranuleState, JobKey, JobState
 from jobstatus_grpc.reads import StatusReader
@@ -28,27 +28,13 @@ from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import JobStore, StoredJob
 from jobstatus_grpc.tokens import Tokens
 from jobstatus_grpc.waits import Until, Wait, Waited, WaitQuery
-from jobstatus_grpc.watch import WatchHub
-
-PATIENCE = 60.0
 
 
-class Room:
+class Room(HubRoom):
     """A hub that looks only when it is told to, unless it is run, and a reader."""
 
     def __init__(self, store: JobStore, pool: ThreadPoolExecutor) -> None:
-        self.store = store
-        self.hub = WatchHub(
-            store,
-            FrameEncoder(),
-            lambda: Tokens(*store.identity),
-            tail=pool,
-            behind=pool,
-            snapshots=pool,
-            poll_interval=0.2,
-            max_age=3600,
-            write_timeout=30,
-        )
+        super().__init__(store, pool)
         tokens = Tokens(*store.identity)
         self.reader = StatusReader(store, AnswerEncoder(), lambda: tokens, together=pool, alone=pool)
 
@@ -58,23 +44,11 @@ class Room:
         query = WaitQuery(JOB, until or Until(), timeout, wait_for_job)
         return asyncio.create_task(Wait(self.hub, self.reader, query).run())
 
-    async def watched(self, job_pk: int) -> None:
-        """Return when somebody waits beside the feed of a job, and the feed rests."""
-        feeds = self.hub._feeds
-        await happened(lambda: job_pk in feeds and any(alarm.waiting for alarm in feeds[job_pk].watchers))
-        await happened(lambda: job_pk in feeds and feeds[job_pk]._task is None)
-
 
 @asynccontextmanager
 async def opened(store: JobStore) -> AsyncIterator[Room]:
     with ThreadPoolExecutor(4) as pool:
         yield Room(store, pool)
-
-
-async def happened(moment: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not moment():  # noqa: ASYNC110 (what it waits for is not the test's own)
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(

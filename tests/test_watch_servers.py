@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 from moments import wait_until
-from postgres import MUTE, PostgresServer
+from postgres import LISTENING, MUTE, PostgresServer
 from processes import ServerProcess
 from reporting import PENDING, STAGED, SUCCEEDED, granules, names, read_table
 from sqlalchemy import make_url
@@ -20,7 +20,6 @@ from jobstatus_grpc.client import JobStatusClient
 
 # Far longer than any test waits: whatever arrives was not found by looking at everything now and then.
 NEVER = {"poll_interval": "600"}
-LISTENING = "lower(left(query, 6)) = 'listen'"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class TreeGrowth:
         root: the root; `None` if the tree begins here.
         jobs: the jobs as they stand, by key.
         commit_id: of the transaction.
-        now: the time of the changes.
+        clock: the database's.
 
     Attributes:
         job_pks: the rows of the jobs, the new ones among them once they are written.
@@ -46,14 +46,14 @@ class TreeGrowth:
         root: StoredJob | None,
         jobs: Mapping[JobKey, StoredJob],
         commit_id: int,
-        now: int,
+        clock: int,
     ) -> None:
         self._store = store
         self._connection = connection
         self._root = root
         self._jobs = jobs
         self._commit_id = commit_id
-        self._now = now
+        self._clock = clock
         self._written: Mapping[JobKey, rows.Row] = {}
         self.job_pks = {key: stored.job_pk for key, stored in jobs.items()}
 
@@ -95,14 +95,17 @@ class TreeGrowth:
     def write_report_times(self, reported: Collection[JobKey]) -> None:
         """Tell of jobs that were reported, and are not written, when that was."""
         quiet = (self._jobs[key] for key in reported if key in self._jobs and key not in self._written)
-        overdue = [each.job_pk for each in quiet if self._now - each.last_report_time >= _REPORT_TIME_STEP]
+        overdue = [each.job_pk for each in quiet if self._is_overdue(each)]
         if overdue:
-            self._store.write_report_time(self._connection, overdue, self._now)
+            self._store.write_report_time(self._connection, overdue, self._clock)
 
     def _report_time(self, key: JobKey) -> int:
         known = self._jobs.get(key)
-        overdue = known is None or self._now - known.last_report_time >= _REPORT_TIME_STEP
-        return self._now if known is None or overdue else known.last_report_time
+        return self._clock if known is None or self._is_overdue(known) else known.last_report_time
+
+    def _is_overdue(self, stored: StoredJob) -> bool:
+        # It goes with the clock, also back: else it would stand still until the clock is there again.
+        return abs(self._clock - stored.last_report_time) >= _REPORT_TIME_STEP
 
     def outcome(self, merged: Merged | Refusal) -> ReportOutcome:
         """Return what became of a report."""

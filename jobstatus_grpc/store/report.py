@@ -84,7 +84,7 @@ class ReportTransaction:
         now = max([clock, *(stored.job.update_time for stored in jobs.values())])
         stand = {key: stored.job for key, stored in jobs.items()}
         group = merge_reports(stand, granules, reports, self._commit_id, now)
-        growth = TreeGrowth(self._store, connection, root, jobs, self._commit_id, now)
+        growth = TreeGrowth(self._store, connection, root, jobs, self._commit_id, clock)
         growth.write(group)
         growth.write_report_times({report.key for report in reports})
         settled = iter([growth.outcome(each) for each in group.outcomes])

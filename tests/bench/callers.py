@@ -11,9 +11,10 @@ import random
 import time
 from collections.abc import Sequence
 
+from workers import Handler, work
+
 from bench.crowd import percentiles
 from bench.wire import WireConnection, WireStream
-from bench.workers import Handler, work
 from jobstatus import v1 as pb
 
 METHOD = "/jobstatus.v1.JobStatusService/GetJobStatus"

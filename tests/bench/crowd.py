@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any
 
+from workers import Handler, work
+
 from bench.wire import LARGEST_WINDOW, WireConnection, WireStream
-from bench.workers import Handler, work
 from jobstatus import v1 as pb
 
 METHOD = "/jobstatus.v1.JobStatusService/WatchJob"

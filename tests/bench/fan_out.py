@@ -11,10 +11,11 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from workers import Worker
+
 from bench.accounting import cpu_seconds
 from bench.figures import Findings, Goal
 from bench.stage import ROUNDS, BenchedServer, Stage
-from bench.workers import Worker
 
 _WATCHED = ("default", "watched")
 _UNWATCHED = ("default", "unwatched")
@@ -66,10 +67,10 @@ class FanOut:
         url = stage.database()
         self.watching = stack.enter_context(BenchedServer(url))
         self._writing = stack.enter_context(BenchedServer(url))
-        self._raw = stack.enter_context(Worker("raw"))
-        self._crowd = stack.enter_context(Worker("crowd"))
-        self._raw_crowd = stack.enter_context(Worker("crowd"))
-        self._reporters = stack.enter_context(Worker("reporters"))
+        self._raw = stack.enter_context(Worker("bench.raw"))
+        self._crowd = stack.enter_context(Worker("bench.crowd"))
+        self._raw_crowd = stack.enter_context(Worker("bench.crowd"))
+        self._reporters = stack.enter_context(Worker("bench.reporters"))
         self._raw_address = self._raw.call("start")
         self._raw_revision = 0
         self._findings: Findings = stage.findings

@@ -9,13 +9,14 @@ from statistics import median
 from time import perf_counter
 from typing import NamedTuple
 
+from workers import Worker
+
 from bench.accounting import forget_peak, peak_bytes, resident_bytes
 from bench.effort import Effort, Meter, add_costs
 from bench.figures import NO_GOAL, Goal
 from bench.sized import MISSED, Calls, Sized
 from bench.snapshots import take_snapshot
 from bench.stage import ROUNDS, BenchedServer, Key, Stage
-from bench.workers import Worker
 
 _BLOCKS = 5
 _FLAT = Goal(ratio_at_most=1.3)
@@ -127,7 +128,7 @@ def _measure_snapshots(stage: Stage, url: str, key: Key, granules: int) -> None:
     """Have watchers take a snapshot of the big job, from a new server each time."""
     peaks, before, durations = [], [], []
     for _ in range(ROUNDS):
-        with BenchedServer(url) as server, Worker("crowd") as takers:
+        with BenchedServer(url) as server, Worker("bench.crowd") as takers:
             takers.call("connect", address=server.address, connections=_TAKERS)
             before.append(resident_bytes(server.pid) / _MEBI)
             forget_peak(server.pid)

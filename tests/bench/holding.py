@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import linear_regression
 
+from observed import observe
+from workers import Worker
+
 from bench.accounting import descriptors, forget_peak, peak_bytes, resident_bytes, threads
 from bench.figures import Goal
 from bench.stage import ROUNDS, BenchedServer, ObservedServer, Stage, keys
-from bench.workers import Worker
 
 _JOBS = keys(4, 100)
 _JOB = keys(1, 1)
@@ -36,13 +37,13 @@ def _measure_crowd(stage: Stage) -> None:
     """Open a crowd at once, and see what it takes while it waits."""
     watchers = stage.number(10_000, 1000)
     url = stage.database()
-    with BenchedServer(url) as server, Worker("reporters") as reporters:
+    with BenchedServer(url) as server, Worker("bench.reporters") as reporters:
         reporters.call("create", address=server.address, keys=_JOBS, granules=10)
     ours, raw = [], []
     for _ in range(ROUNDS):
         with BenchedServer(url) as server:
             ours.append(_crowd(server.address, server.pid, watchers))
-        with Worker("raw") as worker:
+        with Worker("bench.raw") as worker:
             raw.append(_crowd(worker.call("start"), worker.pid, watchers))
     name = f"{watchers:,} streams opened at once over {_CONNECTIONS} connections"
     lost, seconds, memory = zip(*ours, strict=True)
@@ -60,7 +61,7 @@ def _measure_crowd(stage: Stage) -> None:
 
 def _crowd(address: str, pid: int, watchers: int) -> tuple[float, float, float]:
     """Return how many of a crowd's streams are lost, the seconds it took to open them, and KiB for each."""
-    with Worker("crowd") as crowd:
+    with Worker("bench.crowd") as crowd:
         # What a server needs for its first streams, and keeps, is not theirs.
         crowd.call("connect", address=address, connections=1)
         crowd.call("churn", keys=_JOBS, count=200, together=100)
@@ -76,7 +77,8 @@ def _measure_frozen(stage: Stage, stack: ExitStack) -> None:
     """Have a tenth of the watchers stop to read for a while."""
     frozen, seconds = 20, max(20.0, stage.seconds(60))
     server = stack.enter_context(BenchedServer(stage.database()))
-    reporters, crowd = stack.enter_context(Worker("reporters")), stack.enter_context(Worker("crowd"))
+    reporters = stack.enter_context(Worker("bench.reporters"))
+    crowd = stack.enter_context(Worker("bench.crowd"))
     reporters.call("create", address=server.address, keys=_JOB, granules=10)
     crowd.call("connect", address=server.address, connections=10, window=_WINDOW)
     crowd.call("open", keys=_JOB, watchers=200 - frozen, samples=60)
@@ -113,16 +115,13 @@ class _Held:
 
     def count(self) -> Sequence[int]:
         """Return how many tasks, threads and descriptors there are."""
-        assert self._server.process is not None
-        assert self._server.process.stdout is not None
-        self._server.process.send_signal(signal.SIGUSR1)
-        tasks = int(self._server.process.stdout.readline())
+        tasks = observe(self._server)["tasks"]
         return tasks, threads(self._server.pid), descriptors(self._server.pid)
 
 
 @contextmanager
 def _churning(address: str) -> Iterator[Worker]:
-    with Worker("crowd") as crowd:
+    with Worker("bench.crowd") as crowd:
         crowd.call("connect", address=address, connections=10)
         yield crowd
 
@@ -131,7 +130,7 @@ def _measure_churn(stage: Stage, stack: ExitStack) -> None:
     """Open and cancel streams, a hundred at a time; every thousand look at the memory."""
     streams = stage.number(100_000, 20_000)
     server = stack.enter_context(ObservedServer(stage.database()))
-    raw, reporters = stack.enter_context(Worker("raw")), stack.enter_context(Worker("reporters"))
+    raw, reporters = stack.enter_context(Worker("bench.raw")), stack.enter_context(Worker("bench.reporters"))
     reporters.call("create", address=server.address, keys=_JOBS, granules=10)
     crowd = stack.enter_context(_churning(server.address))
     raw_crowd = stack.enter_context(_churning(raw.call("start")))

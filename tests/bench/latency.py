@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from workers import Worker
+
 from bench.figures import Goal
 from bench.snapshots import take_snapshot
 from bench.stage import ROUNDS, BenchedServer, Stage, keys, knows_setting
-from bench.workers import Worker
 
 _JOBS = keys(1, 100)
 _WATCHERS = 1000
@@ -36,7 +37,7 @@ class Watched:
     """A thousand watchers of 100 jobs, at a server or at the baseline."""
 
     def __init__(self, stack: ExitStack, address: str) -> None:
-        self._crowd = stack.enter_context(Worker("crowd"))
+        self._crowd = stack.enter_context(Worker("bench.crowd"))
         self._crowd.call("connect", address=address, connections=10)
         self._crowd.call("open", keys=_JOBS, watchers=_WATCHERS, samples=_SAMPLES)
 
@@ -120,8 +121,8 @@ def _measure_processes(stage: Stage, stack: ExitStack) -> None:
     url = stage.database()
     own = stack.enter_context(BenchedServer(url))
     other = stack.enter_context(BenchedServer(url))
-    raw = stack.enter_context(Worker("raw"))
-    reporters = stack.enter_context(Worker("reporters"))
+    raw = stack.enter_context(Worker("bench.raw"))
+    reporters = stack.enter_context(Worker("bench.reporters"))
     reporters.call("create", address=own.address, keys=_JOBS, granules=10)
     watched = Watched(stack, own.address)
     raw_watched = Watched(stack, raw.call("start"))
@@ -153,7 +154,7 @@ def _measure_polling(stage: Stage, stack: ExitStack) -> None:
     url = stage.database()
     telling = stack.enter_context(BenchedServer(url))
     silent = stack.enter_context(BenchedServer(url, notify="false"))
-    reporters = stack.enter_context(Worker("reporters"))
+    reporters = stack.enter_context(Worker("bench.reporters"))
     reporters.call("create", address=silent.address, keys=_JOBS, granules=10)
     with ExitStack() as watching:
         polling = watching.enter_context(BenchedServer(url, notify="false", poll_interval="1"))
@@ -185,10 +186,10 @@ def _measure_beside_snapshot(stage: Stage, stack: ExitStack) -> None:
     granules = stage.number(1_000_000, 20_000)
     url = stage.database()
     server = stack.enter_context(BenchedServer(url))
-    reporters = stack.enter_context(Worker("reporters"))
+    reporters = stack.enter_context(Worker("bench.reporters"))
     reporters.call("create", address=server.address, keys=[_BIG], granules=0)
     stage.fill(url, _BIG, granules)
-    takers = stack.enter_context(Worker("crowd"))
+    takers = stack.enter_context(Worker("bench.crowd"))
     takers.call("connect", address=server.address, connections=_TAKERS)
     reporters.call("create", address=server.address, keys=_JOBS, granules=10)
     watched, feed = Watched(stack, server.address), _reporting(reporters, server.address)

@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from workers import Handler, work
 
 from bench.crowd import METHOD
-from bench.workers import Handler, work
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.model import Change, Granule, GranuleState, NewsMode, Totals
 

@@ -8,8 +8,8 @@ from itertools import count
 from typing import Any
 
 import grpc.aio
+from workers import Handler, work
 
-from bench.workers import Handler, work
 from jobstatus import v1 as pb
 
 Key = Sequence[str]

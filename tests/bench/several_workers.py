@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 import grpc
 from family import children
+from workers import Handler, Worker, work
 
 from bench.accounting import busy_seconds, cpu_seconds
 from bench.stage import ROUNDS, BenchedServer, Stage
 from bench.wire import WireConnection, WireStream
-from bench.workers import Handler, Worker, work
 from jobstatus import v1 as pb
 
 _METHOD = "/jobstatus.v1.JobStatusService/GetJobStatus"
@@ -146,7 +146,7 @@ def _children_cpu() -> float:
 
 
 def _ask_by_python(address: str, requests: Sequence[bytes], seconds: int) -> Asked:
-    with Worker("several_workers") as callers:
+    with Worker("bench.several_workers") as callers:
         hexadecimal = [request.hex() for request in requests]
         return Asked(*callers.call("ask", address=address, requests=hexadecimal, seconds=seconds))
 

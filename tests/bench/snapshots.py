@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from workers import Worker
+
 from bench.stage import Key
-from bench.workers import Worker
 
 
 def take_snapshot(takers: Worker, key: Key, watchers: int) -> float:

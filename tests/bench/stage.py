@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,6 +12,7 @@ from typing import Self
 from uuid import uuid4
 
 from filled import fill_granules
+from observed import OBSERVED
 from postgres import PostgresServer
 from processes import ServerProcess
 from stored import run
@@ -100,17 +100,11 @@ class BenchedServer(ServerProcess):
     def __init__(self, database_url: str, **settings: str) -> None:
         super().__init__(database_url, log_level="error", **settings)
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        assert self.process is not None
-        return self.process.pid
-
 
 class ObservedServer(BenchedServer):
     """A server that tells how many tasks it has."""
 
-    command = (sys.executable, "-m", "bench.observed")
+    command = OBSERVED
 
 
 def keys(projects: int, jobs: int) -> Sequence[Key]:

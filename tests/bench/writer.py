@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from stored import opened
+from workers import Worker
 
 from bench.effort import Effort, Meter
 from bench.stage import BenchedServer, Key, Stage
-from bench.workers import Worker
 from jobstatus_grpc.model import GranuleReport, GranuleState, JobKey, JobReport, Report
 
 BATCH = 1000
@@ -31,7 +31,7 @@ class Writer:
         self._threads = stack.enter_context(ThreadPoolExecutor(REPORTERS))
         self._server = stack.enter_context(BenchedServer(url))
         self._there = Meter(stage, self._server.pid, url)
-        self._reporters = stack.enter_context(Worker("reporters"))
+        self._reporters = stack.enter_context(Worker("bench.reporters"))
 
     def job_pk(self, key: Key) -> int:
         """Return the key of a job's row."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -14,14 +13,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from moments import wait_until
 from postgres import PostgresServer
 from processes import ServerProcess
+from proxy import Proxy
 from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
-from sqlalchemy import make_url
-from watching import SECOND, RawStream, Watcher
+from watching import SECOND, Ending, RawStream, Watcher, watch_kinds
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 
-HELD = 10.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -102,36 +100,34 @@ def test_streams_begun_around_a_crash_of_the_database_bring_everything_once(
         assert not watcher.breaks
 
 
-def test_a_locked_file_refuses_reports_and_loses_none_that_was_taken(sqlite_url: str) -> None:
-    with ServerProcess(sqlite_url) as server, JobStatusClient(server.address) as client:
-        client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(500)))
-        reports = [granules(state, name) for state in (STAGED, SUCCEEDED) for name in names(500)]
-        file = make_url(sqlite_url).database or ""
-        with (
-            Writer(server.address, "j", reports, connect_timeout=0.5) as writer,
-            Watcher(server.address, "j") as watcher,
-            closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as other,
-        ):
-            watcher.wait_for(lambda folded: len(folded.revisions) > 50, "some changes")
-            other.execute("BEGIN EXCLUSIVE")
-            released = time.monotonic() + HELD
-            held = len(writer.acknowledged)
-            wait_until(lambda: len(writer.refused) > 1, "reports are refused")
-            while time.monotonic() < released:
-                watcher.wait_for_heartbeat()
-            # The one that was on its way may have been answered late.
-            assert len(writer.acknowledged) <= held + 1
-            other.execute("ROLLBACK")
-            writer.join()
-            watcher.wait_for_revision(client.get("j", view=pb.JOB_VIEW_BASIC).job.revision)
-            folded = watcher.folded
-            assert not watcher.breaks
-        assert {(error.code, error.reason) for error in writer.refused} == {
-            (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-        }
-        assert folded.revisions == list(range(folded.snapshots[0] + 1, folded.revision + 1))
-        assert (len(folded.snapshots), folded.resets) == (1, [])
-        table = read_table(client, "j")
-        assert folded.granules == table
-        for reported in writer.acknowledged:
-            assert table["c", reported.granule_id].state >= reported.state  # type: ignore[index]
+def test_streams_that_resume_at_a_database_which_has_fallen_silent_are_told_so_however_many(
+    postgres_url: str,
+) -> None:
+    with (
+        Proxy(postgres_url) as proxy,
+        ServerProcess(proxy.url) as server,
+        JobStatusClient(server.address) as client,
+    ):
+        client.report_job(pb.Job(job_id="j"))
+        # Different places each cost a read of their own, and reads have few threads.
+        tokens = [client.get("j").resume_token]
+        for name in names(11):
+            client.report_granules("j", granules(PENDING, name))
+            tokens.append(client.get("j").resume_token)
+        proxy.stall()
+        begun = time.monotonic()
+
+        def resume(token: bytes) -> tuple[list[str], Ending]:
+            return watch_kinds(server.address, "j", resume_token=token, **SECOND)
+
+        with ThreadPoolExecutor(len(tokens)) as pool:
+            for kinds, ending in pool.map(resume, tokens):
+                assert kinds == []
+                assert ending.code is grpc.StatusCode.UNAVAILABLE
+                assert ending.reason == "STORE_UNAVAILABLE"
+                assert ending.retry_delay is not None
+        # One after the other they would take a quarter of a minute.
+        assert time.monotonic() - begun < 5
+        with RawStream(server.address, "j", **SECOND) as stream:
+            stream.read_kind("heartbeat", 5)
+        proxy.resume()

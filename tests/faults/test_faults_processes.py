@@ -3,73 +3,15 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
-from folded import Folded, counts_of
-from processes import ServerProcess, environment
-from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
+from processes import ServerProcess
+from reporting import PENDING, STAGED, SUCCEEDED, Writer, check_whole, granules, names, read_table
 from watching import Watcher
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
-
-REPORTER = Path(__file__).with_name("reporter.py")
-GRANULES = 10_000
-BATCH = 1_000
-
-
-@contextmanager
-def reporter(address: str, job_id: str, seed: int) -> Iterator[subprocess.Popen[str]]:
-    """Start a reporter, which does not outlive the block."""
-    process = subprocess.Popen(
-        [sys.executable, str(REPORTER), address, job_id, str(GRANULES), str(BATCH), str(seed)],
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env=environment(),
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def check_whole(folded: Folded, client: JobStatusClient, job_id: str) -> None:
-    """Check that the folded frames are the table, and the revisions all there are, each once."""
-    job = client.get(job_id, view=pb.JOB_VIEW_BASIC).job
-    assert folded.revision == job.revision
-    assert folded.revisions == list(range(folded.snapshots[0] + 1, job.revision + 1))
-    assert (len(folded.snapshots), folded.resets) == (1, [])
-    assert folded.granules == read_table(client, job_id)
-    assert folded.counts == counts_of(job.totals)
-
-
-def test_ten_thousand_granules_from_four_processes_reach_a_watcher_once_each(database_url: str) -> None:
-    with (
-        ServerProcess(database_url) as server,
-        ServerProcess(database_url) as other,
-        JobStatusClient(server.address) as client,
-    ):
-        client.report_job(pb.Job(job_id="j"))
-        with Watcher(server.address, "j") as watcher, ExitStack() as reporting:
-            watcher.wait_for(lambda folded: folded.snapshots == [1], "the snapshot")
-            addresses = [server.address, other.address] * 2
-            reporters = [
-                reporting.enter_context(reporter(address, "j", seed))
-                for seed, address in enumerate(addresses)
-            ]
-            for process in reporters:
-                answered, _ = process.communicate(timeout=120)
-                assert (process.returncode, int(answered)) == (0, 3 * (GRANULES + GRANULES // BATCH))
-            client.report_job(pb.Job(job_id="j", granules_complete=True))
-            watcher.wait_for(lambda folded: folded.completed is not None, "the end")
-            assert watcher.folded.counts == (0, 0, GRANULES, 0, 0)
-            check_whole(watcher.folded, client, "j")
 
 
 def lives(prefix: str, number: int, seed: int) -> list[list[pb.Granule]]:
@@ -86,9 +28,9 @@ def lives(prefix: str, number: int, seed: int) -> list[list[pb.Granule]]:
     return [report for _, report in sorted(reports, key=lambda placed: placed[0])]
 
 
-def test_a_server_killed_again_and_again_loses_and_doubles_nothing(database_url: str) -> None:
+def test_a_server_killed_again_and_again_loses_and_doubles_nothing(postgres_url: str) -> None:
     with (
-        ServerProcess(database_url) as server,
+        ServerProcess(postgres_url) as server,
         JobStatusClient(server.address) as client,
         ExitStack() as writing,
     ):

@@ -1,13 +1,16 @@
-"""Processes that take part in a measurement, and are told what to do in lines of JSON."""
+"""Processes that take part in a test or a measurement, and are told what to do in lines of JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,21 +18,25 @@ import uvloop
 
 Handler = Callable[..., Awaitable[Any]]
 
+_TESTS = str(Path(__file__).parent)
+
 
 class Worker:
-    """A process of its own that runs a module of this package. Use it as a context manager.
+    """A process of its own that runs a module. Use it as a context manager.
 
     Args:
-        module: its name in this package.
+        module: its name, from this directory on.
     """
 
     def __init__(self, module: str) -> None:
         self._module = module
+        path = os.pathsep.join(filter(None, (_TESTS, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"bench.{module}"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": path},
         )
 
     @property
@@ -43,10 +50,23 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.kill()
 
-    def begin(self, name: str, **arguments: Any) -> None:
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def freeze(self) -> None:
+        """Stop it, so that it does nothing until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def begin(self, name: str, /, **arguments: Any) -> None:
         """Have it do something; `end` gives what came of it."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([name, arguments]) + "\n")
@@ -63,7 +83,7 @@ class Worker:
         assert line, f"{self._module} has ended"
         return json.loads(line)
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def call(self, name: str, /, **arguments: Any) -> Any:
         """Have it do something, and return what came of it."""
         self.begin(name, **arguments)
         return self.end()

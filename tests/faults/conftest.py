@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from postgres import PostgresServer
+
+from faults.cables import Cables
+from faults.findings import PROPERTY, Findings, table
+from faults.fleet import Fleet
+from faults.trials import Trial
+
+_FULL = Path(__file__).with_name("full")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the whole suite out unless it is asked for."""
+    return True if collection_path == _FULL and not config.getoption("--full") else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what the trials have found."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    found: list[Any] = [
+        value
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if found:
+        terminalreporter.section("faults")
+        for line in table(found):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="module")
+def cables() -> Iterator[Cables]:
+    """What lines that fail are made of."""
+    with Cables() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def postgres_database(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated, empty PostgreSQL database for all trials of a module."""
+    name = f"jobstatus_{uuid4().hex}"
+    postgres_server.create_database(name, postgres_template)
+    yield postgres_server.url(name)
+    postgres_server.start()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    postgres_database: str, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """Three servers on one PostgreSQL, for all trials of a module."""
+    home = tmp_path_factory.mktemp("fleet")
+    with Fleet(postgres_database, home, postgres=postgres_server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def wired_fleet(
+    postgres_database: str,
+    postgres_server: PostgresServer,
+    cables: Cables,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
+    """Three servers on one PostgreSQL, with cables on both sides, for all trials of a module."""
+    home = tmp_path_factory.mktemp("fleet")
+    with Fleet(postgres_database, home, postgres=postgres_server, cables=cables) as made:
+        yield made
+
+
+@pytest.fixture
+def trial(tmp_path: Path, record_property: Callable[[str, object], None]) -> Callable[..., Trial]:
+    """Makes a trial whose findings are told at the end of the run."""
+
+    def publish(found: Findings) -> None:
+        record_property(PROPERTY, found._asdict())
+
+    return partial(Trial, home=tmp_path, publish=publish)

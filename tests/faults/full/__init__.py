@@ -1,0 +1,1 @@
+"""The whole fault suite; `--full` has it run."""
