@@ -18,12 +18,13 @@ from reports import FAILED, JOB, PENDING, SUCCEEDED, Ledger, granule, job, only
 from stored import run
 
 from jobstatus_grpc.arrivals import Arrivals
+from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, ServerDraining, StoreUnavailable
 from jobstatus_grpc.model import GranuleState, JobKey, JobState
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import JobPage, JobStore, StoredJob
+from jobstatus_grpc.store.base import JobStore, StoredJob
 from jobstatus_grpc.tokens import Tokens
 from jobstatus_grpc.waits import Until, Wait, Waited, WaitQuery
 from jobstatus_grpc.watch import WatchHub
@@ -36,10 +37,11 @@ class Room:
 
     def __init__(self, store: JobStore, pool: ThreadPoolExecutor) -> None:
         self.store = store
+        self.pool = pool
         self.hub = WatchHub(
             store,
             FrameEncoder(),
-            lambda: Tokens(*store.identity),
+            self.tokens,
             tail=pool,
             behind=pool,
             snapshots=pool,
@@ -47,7 +49,13 @@ class Room:
             max_age=3600,
             write_timeout=30,
         )
-        self.reader = StatusReader(store, pool)
+        self.reader = self.make_reader(StatusReader)
+
+    def tokens(self) -> Tokens:
+        return Tokens(*self.store.identity)
+
+    def make_reader(self, kind: type[StatusReader]) -> StatusReader:
+        return kind(self.store, AnswerEncoder(), self.tokens, together=self.pool, alone=self.pool)
 
     def wait(
         self, until: Until | None = None, timeout: float = PATIENCE, wait_for_job: bool = False
@@ -118,21 +126,19 @@ class EndingReader(StatusReader):
 
     ended = False
 
-    async def read_job(self, key, deadline, answer):  # type: ignore[no-untyped-def]
-        def then(page: JobPage) -> object:
-            if not self.ended:
-                self.ended = True
-                self._store.report(job(state=JobState.SUCCEEDED))
-            return answer(page)
-
-        return await super().read_job(key, deadline, then)
+    async def read_job(self, key: JobKey, deadline: float | None) -> StoredJob:
+        stored = await super().read_job(key, deadline)
+        if not self.ended:
+            self.ended = True
+            self._store.report(job(state=JobState.SUCCEEDED))
+        return stored
 
 
 def test_a_job_that_ends_between_the_first_look_and_the_waiting_is_noticed(store: JobStore) -> None:
     async def play() -> None:
         async with opened(store) as room:
             store.report(job(state=JobState.RUNNING))
-            room.reader = EndingReader(store, room.reader._executor)
+            room.reader = room.make_reader(EndingReader)
             waited = await asyncio.wait_for(room.wait(), PATIENCE)
             assert (waited.done, waited.stored.job.state) == (True, JobState.SUCCEEDED)
 
@@ -402,7 +408,7 @@ def test_an_outage_is_sat_out_and_told_only_at_the_end(
             )
             proxy.stall()
             with pytest.raises(StoreUnavailable):
-                await room.reader.read_job(JOB, None, lambda page: page)
+                await room.reader.read_job(JOB, None)
             near.report(job(state=JobState.SUCCEEDED))
             assert not waiting.done()
             if lasts:

@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import watch
+from bench import reads, watch
 from bench.figures import Findings
 from bench.stage import Stage
 
-SECTIONS: Mapping[str, Callable[[Stage], None]] = {"watch": watch.measure}
+SECTIONS: Mapping[str, Callable[[Stage], None]] = {"reads": reads.measure, "watch": watch.measure}
 
 
 def main(names: list[str]) -> int:
