@@ -16,6 +16,10 @@ A = TypeVar("A")
 
 # How many questions go together at most: their answers are in memory together.
 _MOST: Final = 100
+# For each answer the loop has so many turns before the next batch: in them it goes out, and what comes next
+# comes in. Where there is nothing to do that is some microseconds. Without them a busy loop and the batch's
+# thread fight for the interpreter over batches of half the size: a fifth more of the processor for a read.
+_TURNS: Final = 4
 
 
 class _Asked(NamedTuple, Generic[Q, A]):
@@ -77,6 +81,9 @@ class Batches(Generic[Q, A]):
                 answers = [error]
             for asked, answer in zip(batch, answers, strict=True):
                 _tell(asked.waiters, answer)
+            if self._waiting:
+                for _ in range(_TURNS * len(batch)):
+                    await asyncio.sleep(0)
         self._running = None
 
     def _next(self) -> Iterator[_Asked[Q, A]]:

@@ -49,7 +49,7 @@ class ServerConfig:
         max_watches: how many watches a process serves at once.
         max_watches_per_project: how many of them may be of one project.
         write_timeout: how long a watch waits for a client that does not read, in seconds.
-        read_threads: how many reads of the database go on at once.
+        read_threads: how many reads of the database go on at once, besides the one for many callers.
         write_threads: how many writes of the database go on at once.
         poll_interval: how often the database is asked for news, in seconds.
         notify: whether processes tell each other of commits through PostgreSQL's NOTIFY. Without it

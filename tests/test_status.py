@@ -17,9 +17,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
-from jobstatus_grpc.client_errors import JobStatusRpcError
 
 from jobstatus_grpc import errors
+from jobstatus_grpc.client.errors import JobStatusRpcError
 from jobstatus_grpc.errors import MISSING, InvalidRequest, JobStatusError, Violation
 from jobstatus_grpc.status import MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES, ErrorInterceptor, to_status
 

@@ -35,8 +35,12 @@ class Room(HubRoom):
 
     def __init__(self, store: JobStore, pool: ThreadPoolExecutor) -> None:
         super().__init__(store, pool)
-        tokens = Tokens(*store.identity)
-        self.reader = StatusReader(store, AnswerEncoder(), lambda: tokens, together=pool, alone=pool)
+        self.pool = pool
+        self.reader = self.make_reader(StatusReader)
+
+    def make_reader(self, kind: type[StatusReader]) -> StatusReader:
+        tokens = Tokens(*self.store.identity)
+        return kind(self.store, AnswerEncoder(), lambda: tokens, together=self.pool, alone=self.pool)
 
     def wait(
         self, until: Until | None = None, timeout: float = PATIENCE, wait_for_job: bool = False
@@ -107,13 +111,7 @@ def test_a_job_that_ends_between_the_first_look_and_the_waiting_is_noticed(store
     async def play() -> None:
         async with opened(store) as room:
             store.report(job(state=JobState.RUNNING))
-            room.reader = EndingReader(
-                store,
-                AnswerEncoder(),
-                lambda: Tokens(*store.identity),
-                together=room.reader._executor,
-                alone=room.reader._executor,
-            )
+            room.reader = room.make_reader(EndingReader)
             waited = await asyncio.wait_for(room.wait(), PATIENCE)
             assert (waited.done, waited.stored.job.state) == (True, JobState.SUCCEEDED)
 

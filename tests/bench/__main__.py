@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import growth, watch, writes
+from bench import growth, reads, watch, writes
 from bench.figures import Findings
 from bench.stage import Stage
 
 SECTIONS: Mapping[str, Callable[[Stage], None]] = {
     "watch": watch.measure,
+    "reads": reads.measure,
     "writes": writes.measure,
     "growth": growth.measure,
 }

@@ -1,7 +1,7 @@
-"""Callers of unary methods: a worker in which each asks again as soon as it has been answered.
+"""Callers: a worker in which each asks again as soon as it has been answered.
 
-A caller asks for a job drawn at random every time. The load generators of others send one and the same
-request again and again, and what that measures is one job that is never out of any cache.
+A caller asks for a job drawn at random every time. Load generators like h2load send one and the same request
+again and again, and what that measures is one job that nobody ever has to look for.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workers import Handler, work
 
+from bench.crowd import METHOD as WATCH
 from bench.crowd import percentiles
 from bench.wire import WireConnection, WireStream
 from jobstatus import v1 as pb
 
-METHOD = "/jobstatus.v1.JobStatusService/GetJobStatus"
+GET = "/jobstatus.v1.JobStatusService/GetJobStatus"
 
 # How long an answer may take before the measurement is given up.
 _PATIENCE = 60.0
+
+# Returns the next request; `None` if there is none.
+Draw = Callable[[], bytes | None]
 
 
 class Callers:
@@ -32,41 +36,58 @@ class Callers:
         self._taken: list[float] = []
         self._failed = 0
         self._left = 0
-        self._end = 0.0
         self._gone = asyncio.Event()
 
-    async def connect(self, address: str, connections: int) -> None:
-        """Open connections, instead of those there were."""
+    async def get(
+        self, address: str, job_ids: Sequence[str], connections: int = 1, basic: bool = False
+    ) -> None:
+        """Be about to ask a server for jobs, each with a page of granules, or alone."""
+        view = pb.JOB_VIEW_BASIC if basic else pb.JOB_VIEW_FULL
+        self._requests = [
+            pb.GetJobStatusRequest(job_id=job_id, view=view).SerializeToString() for job_id in job_ids
+        ]
+        await self._connect(address, GET, connections)
+
+    async def watch(self, address: str, job_ids: Sequence[str]) -> None:
+        """Be about to ask a server for snapshots of jobs."""
+        self._requests = [
+            pb.WatchJobRequest(job_id=job_id, snapshot_only=True).SerializeToString() for job_id in job_ids
+        ]
+        await self._connect(address, WATCH, 1)
+
+    async def run(self, callers: int, seconds: float) -> dict[str, float]:
+        """Have so many callers ask for some time, for a job at random each time.
+
+        Return how many `calls` were answered and how many `failed`, the `seconds` and the processor time of
+        this process (`cpu`) that it took, and the percentiles of the calls, in seconds.
+        """
+        end = time.perf_counter() + seconds
+        return await self._run(
+            callers, lambda: random.choice(self._requests) if time.perf_counter() < end else None
+        )
+
+    async def once(self) -> dict[str, float]:
+        """Have one caller ask for each job once; return what `run` does."""
+        requests = iter(self._requests)
+        return await self._run(1, lambda: next(requests, None))
+
+    async def _connect(self, address: str, path: str, connections: int) -> None:
         for connection in self._connections:
             connection.close()
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
         self._connections = [
-            (await loop.create_connection(lambda: WireConnection(address, METHOD), host, int(port)))[1]
+            (await loop.create_connection(lambda: WireConnection(address, path), host, int(port)))[1]
             for _ in range(connections)
         ]
 
-    async def ask_for(self, keys: Sequence[str], page_size: int = 0, basic: bool = False) -> None:
-        """Have the callers ask for one of these jobs each time."""
-        view = pb.JOB_VIEW_BASIC if basic else pb.JOB_VIEW_UNSPECIFIED
-        self._requests = [
-            pb.GetJobStatusRequest(job_id=key, page_size=page_size, view=view).SerializeToString()
-            for key in keys
-        ]
-
-    async def run(self, callers: int, seconds: float) -> dict[str, float]:
-        """Have so many callers ask for some time, and wait for their last answers.
-
-        Return how many `calls` were answered and how many `failed`, the `seconds` and the processor time
-        (`cpu`, of this process) they took, and the percentiles of the calls, in seconds.
-        """
+    async def _run(self, callers: int, draw: Draw) -> dict[str, float]:
         self._taken, self._failed, self._left = [], 0, callers
         self._gone.clear()
         begun, cpu = time.perf_counter(), time.process_time()
-        self._end = begun + seconds
         for number in range(callers):
-            self._ask(self._connections[number % len(self._connections)])
-        await asyncio.wait_for(self._gone.wait(), seconds + _PATIENCE)
+            self._ask(self._connections[number % len(self._connections)], draw)
+        await asyncio.wait_for(self._gone.wait(), _PATIENCE)
         return {
             **percentiles(self._taken),
             "calls": len(self._taken),
@@ -75,29 +96,29 @@ class Callers:
             "cpu": time.process_time() - cpu,
         }
 
-    def _ask(self, connection: WireConnection) -> None:
-        begun = time.perf_counter()
-
-        def ended(stream: WireStream) -> None:
-            now = time.perf_counter()
-            # An error has no message.
-            if stream.frames == 1:
-                self._taken.append(now - begun)
-            else:
-                self._failed += 1
-            if now < self._end:
-                self._ask(connection)
-                return
+    def _ask(self, connection: WireConnection, draw: Draw) -> None:
+        request = draw()
+        if request is None:
             self._left -= 1
             if not self._left:
                 self._gone.set()
+            return
+        begun = time.perf_counter()
 
-        connection.open(random.choice(self._requests), None, ended)
+        def ended(stream: WireStream) -> None:
+            # An error has no message.
+            if stream.frames:
+                self._taken.append(time.perf_counter() - begun)
+            else:
+                self._failed += 1
+            self._ask(connection, draw)
+
+        connection.open(request, None, ended)
 
 
 def _handlers() -> dict[str, Handler]:
     callers = Callers()
-    return {"connect": callers.connect, "ask_for": callers.ask_for, "run": callers.run}
+    return {"get": callers.get, "watch": callers.watch, "run": callers.run, "once": callers.once}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ _THREADS: Final[Mapping[str, int]] = {
     "announce": 1,
     "watchdog": 1,
     "read": 4,
+    "batch": 1,
     "write": 4,
     "tail": 2,
     "behind": 2,
@@ -23,7 +24,7 @@ _THREADS: Final[Mapping[str, int]] = {
     "retention": 1,
 }
 # What docs/operations.md says a server has at most.
-_DATABASE_CONNECTIONS: Final = 4 + 4 + 11
+_DATABASE_CONNECTIONS: Final = 4 + 4 + 14
 # An SQLite connection has the file, its log, and, the first of a process, the memory they share.
 _FILES_PER_CONNECTION: Final = 3
 _LISTENING: Final = 0x0A

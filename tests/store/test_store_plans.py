@@ -11,12 +11,12 @@ import pytest
 from filled import COLLECTION, fill_granules, fill_jobs, name_of
 from plans import TABLES, Cost, Explained
 from postgres import PostgresServer
-from reports import STAGED
+from reports import STAGED, granule
 from stored import run
 
 from jobstatus_grpc.model import GranuleKey, GranuleReport, JobKey, JobReport, JobState, Position, Report
 from jobstatus_grpc.store import open_store, upgrade
-from jobstatus_grpc.store.base import GranuleQuery, JobQuery, JobStore, StoredJob
+from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobQuery, JobStore, StoredJob
 from jobstatus_grpc.store.sql import SqlJobStore
 
 # The small one has more of everything than any call looks at: a list looks at 10,000 jobs.
@@ -78,6 +78,17 @@ class Filled(NamedTuple):
         keys = [JobKey("many", name_of(number, "old")) for number in range(1, 501)]
         assert len(self.store.read_jobs(keys)) == 500
 
+    def report_together(self) -> None:
+        """Report one granule many times, in one transaction."""
+        report = Report(_BIG, None, [granule("together", STAGED)])
+        assert len(self.store.report_all([report] * 100)) == 100
+
+    def read_first_pages(self) -> None:
+        """Read many first pages."""
+        wanted = [FirstPage(JobKey("many", name_of(number, "old")), 10) for number in range(1, 101)]
+        pages = self.store.read_first_pages([*wanted, FirstPage(_BIG, 10)])
+        assert all(isinstance(page, JobPage) for page in pages)
+
     def read_heads(self) -> None:
         """Read the heads of many jobs."""
         assert len(self.store.read_heads(range(2, 10_002, 10))) == 1000
@@ -94,6 +105,8 @@ class Filled(NamedTuple):
 _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "ping": lambda filled: filled.store.ping(),
     "read_clock": lambda filled: filled.store.read_clock(),
+    "read_tree": lambda filled: filled.store.read_tree(_BIG),
+    "read_first_pages": lambda filled: filled.read_first_pages(),
     "read_job": lambda filled: filled.store.read_job(_BIG),
     "read_jobs": lambda filled: filled.read_jobs(),
     "read_heads": lambda filled: filled.read_heads(),
@@ -108,6 +121,7 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "list_jobs, a system nobody has": lambda filled: filled.list_jobs(0, 2 * filled.size, system="s"),
     "read_changes, none missed": lambda filled: filled.read_changes(0),
     "read_changes, 1000 missed": lambda filled: filled.read_changes(1000),
+    "report_all": lambda filled: filled.report_together(),
     "report, a granule": lambda filled: filled.report(1, 1),
     "report, 1000 granules": lambda filled: filled.report(1000, filled.size // 2),
     "report, 1000 new granules": lambda filled: filled.report(1000, filled.size + 1),
