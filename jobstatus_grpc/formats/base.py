@@ -85,7 +85,7 @@ class Format(Protocol):
         """
 
     def render(self, whole: WholeJob) -> Iterator[str]:
-        """Return a job's document as JSON text, in pieces.
+        """Return a job's document as JSON text, in pieces of no certain size.
 
         Raises:
             NotRepresentable: the form cannot express the job; what only a granule shows, in the midst of
