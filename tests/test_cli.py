@@ -169,7 +169,7 @@ def test_get_counts_ten_reasons_and_the_rest_together(cli: Cli, client: JobStatu
     client.report_job(ENDED, reports)
     shown = [" ".join(line.split()) for line in cli.lines("get", "j")[-12:-1]]
     assert shown[0] == "3 reason 00 g0, g13, g26"
-    assert shown[9] == "2 reason 09 g9, g22"
+    assert shown[9] == "2 reason 09 g22, g9"
     assert shown[10] == "6 3 other reasons"
 
 
