@@ -14,7 +14,7 @@ from faults.watchers import ROLES
 
 Counts = Mapping[str, int]
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
 """Seconds after which something that has to come is taken for lost."""
 
 

@@ -15,11 +15,20 @@ from faults.fleet import Fleet
 from faults.trials import Trial
 
 _FULL = Path(__file__).with_name("full")
+# Seconds after which a trial is taken for stuck.
+_LONGEST = 600
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the whole suite out unless it is asked for."""
     return True if collection_path == _FULL and not config.getoption("--full") else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give trials more time than tests: each waits for much, with a deadline of its own."""
+    for item in items:
+        if _FULL in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_LONGEST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -23,7 +23,7 @@ from faults.footprint import Footprint, footprint_of, ports_towards
 # Seconds after which a silent client is pinged, and taken for gone: a server's own are longer.
 _KEEPALIVE: Final = "5 3"
 # How long a server may take to let go of what it held: of clients that say nothing as long as that.
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 _CORE_WARNING: Final = re.compile(r"[IW]\d{4} ")
 _SELECT_LISTENING: Final = f"SELECT client_port FROM pg_stat_activity WHERE datname = %s AND {LISTENING}"
 

@@ -71,10 +71,8 @@ def test_a_database_that_crashes_ends_no_stream_and_is_found_again_in_seconds(
                 assert all(is_serving(address, "liveness") for address in fleet.addresses)
                 time.sleep(2)
                 postgres_server.start()
-                begun = time.monotonic()
-                wait_until(lambda: all(map(is_serving, fleet.addresses)), "all are ready again", 10)
+                wait_until(lambda: all(map(is_serving, fleet.addresses)), "all are ready again", 5)
                 run.flow(20)
-                assert time.monotonic() - begun < 10
         run.flow()
     assert broken_streams(run) == 0
     assert max(beat.lag.ToMicroseconds() for beat in heartbeats(run)) > 1e6

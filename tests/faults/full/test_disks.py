@@ -42,7 +42,7 @@ def fill(run: Trial, directory: Path) -> None:
             time.sleep(max(0.0, begun + 5 - time.monotonic()))
             assert run.crowd.counts["answered"] > before
         freed = time.monotonic()
-        run.flow(20)
+        run.flow(1)
         assert time.monotonic() - freed < 5
     run.flow()
 
