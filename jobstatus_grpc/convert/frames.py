@@ -19,7 +19,7 @@ from jobstatus_grpc.convert.resources import (
     timestamp,
     totals_to_pb,
 )
-from jobstatus_grpc.convert.wire import delimited, encode_granule, varint
+from jobstatus_grpc.convert.wire import delimited, encode_granules, varint
 from jobstatus_grpc.model import Change, Granule, Job, NewsMode, Totals
 
 _CHANGE: Final = pb.Changes.CHANGES_FIELD_NUMBER
@@ -48,9 +48,8 @@ class FrameEncoder:
 
     def snapshot(self, job: Job, first: bool, granules: Sequence[Granule], last: bool, token: bytes) -> bytes:
         rest = pb.Snapshot(job=job_to_pb(job) if first else None, last=last).SerializeToString()
-        parts = [delimited(_GRANULES, encode_granule(granule)) for granule in granules]
         frame = _frame(job.revision, job.totals, token).SerializeToString()
-        return delimited(_SNAPSHOT, b"".join((*parts, rest))) + frame
+        return delimited(_SNAPSHOT, encode_granules(_GRANULES, granules) + rest) + frame
 
     def heartbeat(
         self,
