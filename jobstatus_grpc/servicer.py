@@ -51,9 +51,9 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
     async def GetJobStatus(self, request: pb.GetJobStatusRequest, context: _Context) -> bytes:  # noqa: N802
         """Answer ready-made bytes: registered with a serializer that leaves them alone."""
         asked = requests.get_job_status(request)
-        query = StatusQuery(asked.key, 0)
-        if not asked.basic:
-            query = StatusQuery(asked.key, asked.limit, tuple(asked.states), asked.page_token)
+        if asked.basic:
+            return await self._reader.answer(StatusQuery(asked.key, 0), deadline(context))
+        query = StatusQuery(asked.key, asked.limit, tuple(asked.states), asked.page_token)
         return await self._reader.answer(query, deadline(context))
 
     async def ListJobs(  # noqa: N802

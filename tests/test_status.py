@@ -156,6 +156,8 @@ CODES = [
         "NOT_REPRESENTABLE",
         {"PreconditionFailure"},
     ),
+    (errors.ParentConflict("p", "j"), "FAILED_PRECONDITION", "PARENT_CONFLICT", {"PreconditionFailure"}),
+    (errors.NotARoot("p", "j", "r"), "FAILED_PRECONDITION", "NOT_A_ROOT", {"PreconditionFailure"}),
     (errors.TooManyReports(9), "RESOURCE_EXHAUSTED", "TOO_MANY_REPORTS", {"QuotaFailure", "RetryInfo"}),
     (errors.ResponseFull(), "RESOURCE_EXHAUSTED", "RESPONSE_FULL", set()),
     (errors.TooManyWatches(9), "RESOURCE_EXHAUSTED", "TOO_MANY_WATCHES", {"QuotaFailure", "RetryInfo"}),

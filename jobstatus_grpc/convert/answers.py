@@ -7,7 +7,7 @@ from typing import Final
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import job_to_pb
-from jobstatus_grpc.convert.wire import delimited, encode_granule
+from jobstatus_grpc.convert.wire import delimited, encode_granules
 from jobstatus_grpc.model import Granule, Job, WholeJob
 
 _JOB: Final = pb.GetJobStatusResponse.JOB_FIELD_NUMBER
@@ -30,7 +30,7 @@ class AnswerEncoder:
         return b"".join(
             (
                 delimited(_JOB, job_to_pb(job, sub_jobs).SerializeToString()),
-                *[delimited(_GRANULES, encode_granule(granule)) for granule in granules],
+                encode_granules(_GRANULES, granules),
                 delimited(_NEXT_PAGE_TOKEN, next_page_token) if next_page_token else b"",
                 delimited(_RESUME_TOKEN, resume_token),
             )

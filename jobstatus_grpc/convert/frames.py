@@ -19,7 +19,7 @@ from jobstatus_grpc.convert.resources import (
     timestamp,
     totals_to_pb,
 )
-from jobstatus_grpc.convert.wire import delimited, encode_granule, varint
+from jobstatus_grpc.convert.wire import delimited, encode_granules, varint
 from jobstatus_grpc.model import Change, Granule, Job, NewsMode, SubJob, Totals, WholeJob
 
 _CHANGE: Final = pb.Changes.CHANGES_FIELD_NUMBER
@@ -56,9 +56,8 @@ class FrameEncoder:
     ) -> bytes:
         opening = None if sub_jobs is None else job_to_pb(job, sub_jobs)
         rest = pb.Snapshot(job=opening, last=last).SerializeToString()
-        parts = [delimited(_GRANULES, encode_granule(granule)) for granule in granules]
         frame = _frame(job.revision, job.totals, token).SerializeToString()
-        return delimited(_SNAPSHOT, b"".join((*parts, rest))) + frame
+        return delimited(_SNAPSHOT, encode_granules(_GRANULES, granules) + rest) + frame
 
     def heartbeat(
         self,

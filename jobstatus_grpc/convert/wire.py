@@ -6,20 +6,21 @@ itself. What is not sent by the thousand is left to the generated code.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import timestamp
-from jobstatus_grpc.model import Granule, ItemError
+from jobstatus_grpc.model import Granule, GranuleState, ItemError
 
 _DELIMITED: Final = 2
 # Numbers below this take one byte, and below that two.
 _ONE_BYTE: Final = 0x80
 _TWO_BYTES: Final = 0x4000
-# Words up to this length come again: states of a system, collections. They are remembered.
-_WORD_CHARS: Final = 64
+# What comes again and again is remembered, up to so many of a kind, if it is short.
 _REMEMBERED: Final = 4096
+_WORD_CHARS: Final = 64
 
 _BYTES: Final = [bytes((number,)) for number in range(_ONE_BYTE)]
 
@@ -40,9 +41,9 @@ def varint(number: int) -> bytes:
 
 _COLLECTION_ID: Final = pb.Granule.COLLECTION_ID_FIELD_NUMBER
 _GRANULE_ID: Final = pb.Granule.GRANULE_ID_FIELD_NUMBER
-_STATE: Final = pb.Granule.STATE_FIELD_NUMBER
+_STATE: Final = varint(pb.Granule.STATE_FIELD_NUMBER << 3)
 _NATIVE_STATE: Final = pb.Granule.NATIVE_STATE_FIELD_NUMBER
-_ATTEMPT: Final = pb.Granule.ATTEMPT_FIELD_NUMBER
+_ATTEMPT: Final = varint(pb.Granule.ATTEMPT_FIELD_NUMBER << 3)
 _ERROR: Final = pb.Granule.ERROR_FIELD_NUMBER
 _MESSAGE: Final = pb.Granule.MESSAGE_FIELD_NUMBER
 _REQUEST_TIME: Final = pb.Granule.REQUEST_TIME_FIELD_NUMBER
@@ -56,16 +57,25 @@ def delimited(field: int, body: bytes) -> bytes:
     return _head(field, len(body)) + body
 
 
+def encode_granules(field: int, granules: Iterable[Granule]) -> bytes:
+    """Return granules as a reader gets them, each as this field of the message it is in."""
+    parts: list[bytes] = []
+    for granule in granules:
+        encoded = encode_granule(granule)
+        parts += _head(field, len(encoded)), encoded
+    return b"".join(parts)
+
+
 def encode_granule(granule: Granule) -> bytes:
     """Return a granule as a reader gets it: the bytes of a `Granule`."""
     collection, name, state, native, attempt, error, message, request, end, update, revision, _ = granule
+    encoded_name = name.encode()
     return b"".join(
         (
-            b"" if not collection else _text(_COLLECTION_ID, collection),
-            delimited(_GRANULE_ID, name.encode()),
-            _number(_STATE, state),
-            b"" if native is None else _text(_NATIVE_STATE, native),
-            _number(_ATTEMPT, attempt),
+            b"" if not collection else _collection(collection),
+            _head(_GRANULE_ID, len(encoded_name)),
+            encoded_name,
+            _standing(state, native, attempt),
             b"" if error is None else _error(error),
             b"" if message is None else delimited(_MESSAGE, message.encode()),
             b"" if request is None else _time(_REQUEST_TIME, request),
@@ -82,13 +92,24 @@ def _error(error: ItemError) -> bytes:
     return delimited(_ERROR, pb.ItemError(code=error.code, reason=error.reason).SerializeToString())
 
 
-def _text(field: int, text: str) -> bytes:
-    return _word(field, text) if len(text) <= _WORD_CHARS else delimited(field, text.encode())
-
-
 @lru_cache(_REMEMBERED)
-def _word(field: int, text: str) -> bytes:
-    return delimited(field, text.encode())
+def _collection(collection: str) -> bytes:
+    return delimited(_COLLECTION_ID, collection.encode())
+
+
+def _standing(state: GranuleState, native: str | None, attempt: int) -> bytes:
+    """Return how a granule stands: fields that follow each other, and of which few are different."""
+    if native is None or len(native) <= _WORD_CHARS:
+        return _usual_standing(state, native, attempt)
+    return _encode_standing(state, native, attempt)
+
+
+def _encode_standing(state: GranuleState, native: str | None, attempt: int) -> bytes:
+    word = b"" if native is None else delimited(_NATIVE_STATE, native.encode())
+    return _STATE + varint(state) + word + _ATTEMPT + varint(attempt)
+
+
+_usual_standing: Final = lru_cache(_REMEMBERED)(_encode_standing)
 
 
 @lru_cache(_REMEMBERED)
@@ -99,8 +120,3 @@ def _time(field: int, microseconds: int) -> bytes:
 @lru_cache(_REMEMBERED)
 def _head(field: int, length: int) -> bytes:
     return varint(field << 3 | _DELIMITED) + varint(length)
-
-
-@lru_cache(_REMEMBERED)
-def _number(field: int, number: int) -> bytes:
-    return varint(field << 3) + varint(number)

@@ -125,7 +125,7 @@ where job.job_pk = told.job_pk
 """)  # noqa: S608
 # With its own limit in the same message, which is a transaction of its own: one way to the server and back,
 # where BEGIN, SET and COMMIT would be three more.
-_GLANCE_LIMIT: Final = "set local statement_timeout = %(statement_timeout)s; "
+_GLANCE_LIMIT: Final = f"set local statement_timeout = %(statement_timeout)s; {_BY_INDEX}; "
 _SELECT_HEADS: Final = f"""
 {_GLANCE_LIMIT}
 select job_pk, revision, commit_id, last_report_time

@@ -117,7 +117,7 @@ def test_ears_that_have_gone_deaf_are_noticed_and_polling_brings_everything(
         run.flow()
         with run.fault(least=100), failing(wired_fleet.onward) as cables:
             assert sum(cable.deaden(b"listen jobstatus") for cable in cables) == 3
-            # 5 s of silence, and 3 s for the proof. The database does not know that nobody hears the old ones:
+            # 5 s of silence, and 3 s for the proof. The database does not know that nobody hears the others:
             wait_until(lambda: wired_fleet.ears() == [2, 2, 2], "all listen anew", 15)
         run.flow()
     assert not any(back.open for back in run.backs)
