@@ -80,7 +80,7 @@ class Filled(NamedTuple):
 
     def read_heads(self) -> None:
         """Read the heads of many jobs."""
-        assert len(self.store.read_heads(range(2, 10_002, 10))) == 1000
+        assert len(self.store.read_heads(range(11, 10_011, 2))) == 5000
 
     def prune_ended(self) -> None:
         """Have a job that has ended, and remove it."""
@@ -210,6 +210,22 @@ def test_a_call_costs_the_same_in_a_store_three_times_as_large(
 def test_no_statement_reads_a_whole_table_or_sorts(costs: Mapping[str, tuple[Cost, Cost]], call: str) -> None:
     small, large = costs[call]
     assert small.faults + large.faults == []
+
+
+def test_a_list_of_few_jobs_beside_many_is_read_in_order(postgres_url: str) -> None:
+    for project, count in (("many", _SMALL), ("late", _SMALL), ("some", 50), ("tail", 2000)):
+        fill_jobs(postgres_url, project, count)
+    run(postgres_url, "analyze")
+    store = open_store(postgres_url)
+    assert isinstance(store, SqlJobStore)
+    explained = Explained(store)
+    try:
+        store.prepare()
+        explained.take()
+        assert len(store.list_jobs(JobQuery("some", 100)).jobs) == 50
+        assert explained.take().faults == []
+    finally:
+        store.close()
 
 
 def test_every_method_of_a_store_is_among_these_calls() -> None:
