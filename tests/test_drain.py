@@ -68,9 +68,8 @@ def test_many_watchers_are_not_sent_away_at_one_moment(sqlite_url: str) -> None:
         report(server)
         ends = asyncio.run(watch_and_stop(server, 1000))
     told = sorted(moment for moment, _ in ends)
-    # A thousand a second; however busy the machine, it only makes it slower at the beginning.
-    assert told[-1] - told[0] > 0.6
-    assert told[-1] < 4
+    # A thousand a second: however late a busy machine hears of the first, the last is not sent away earlier.
+    assert 0.9 < told[-1] < 4
     delays = [delay for _, delay in ends]
     assert 0.8 <= min(delays) < 0.9 < 1.1 < max(delays) <= 1.2
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import grpc
 from workers import Worker
 
+from bench import several_workers
 from bench.accounting import cpu_seconds
 from bench.callers import GET
 from bench.figures import NO_GOAL, Goal
@@ -146,6 +147,7 @@ def measure(stage: Stage) -> None:
         _measure_large(stage, reads)
         _measure_alone(stage, reads)
         _measure_huge(stage, reads)
+        several_workers.measure(stage, reads.stock.url, reads.small)
 
 
 def _measure_random(stage: Stage, reads: Reads) -> None:
