@@ -145,6 +145,9 @@ class Server:
         # Half of the time at most is for sending watchers away: the rest is for the last to hear it.
         self._hub.drain(min(self._config.drain_spread, self._config.drain_seconds / 2))
         await self._grpc.stop(self._config.drain_seconds)
+
+    def close(self) -> None:
+        """Let go of threads and connections, once nothing is run any more."""
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         self._store.close()
@@ -244,9 +247,13 @@ async def _serve(
         stop_demo.set()
         asked.cancel()
         await server.drain()
+        # It may have only begun: without its threads it would fail, where it is to end.
         running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        try:
+            with suppress(asyncio.CancelledError):
+                await running
+        finally:
+            server.close()
 
 
 def _lines_of_demo(address: str) -> list[str]:

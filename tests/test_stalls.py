@@ -280,6 +280,7 @@ def test_a_client_that_is_frozen_is_taken_for_gone_when_it_does_not_answer_a_pin
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
+            server.close()
 
     async def freeze_a_watcher(address: str) -> None:
         frozen = await asyncio.to_thread(start_command, "watch", "j", "--json", server=address)
