@@ -148,8 +148,9 @@ class Server:
 
     def close(self) -> None:
         """Let go of threads and connections, once nothing is run any more."""
+        # A connection that a thread still has would stay open, and SQLite keep a log beside its file.
         for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
         self._store.close()
 
     def _register(self) -> None:
