@@ -24,6 +24,8 @@ from faults.footprint import Footprint, footprint_of, ports_towards
 _KEEPALIVE: Final = "5 3"
 # How long a server may take to let go of what it held: of clients that say nothing as long as that.
 _PATIENCE: Final = 60.0
+# An errand lasts a few ms, a look at three servers longer.
+_LOOKS: Final = 5
 _CORE_WARNING: Final = re.compile(r"[IW]\d{4} ")
 _SELECT_LISTENING: Final = f"SELECT client_port FROM pg_stat_activity WHERE datname = %s AND {LISTENING}"
 
@@ -172,6 +174,17 @@ class Fleet:
     def footprints(self) -> list[Footprint]:
         """Return what each server holds."""
         return [footprint_of(server, self._database_of(index)) for index, server in enumerate(self.servers)]
+
+    def at_rest(self) -> list[Footprint]:
+        """Return what each server holds between the short errands it does all the time."""
+        looks: list[list[Footprint]] = []
+
+        def quiet() -> bool:
+            looks.append(self.footprints())
+            return len(looks) >= _LOOKS and looks[-_LOOKS:].count(looks[-1]) == _LOOKS
+
+        wait_until(quiet, "the servers are at rest", _PATIENCE)
+        return looks[-1]
 
     def ears(self) -> list[int]:
         """Return how many connections each server has on which it listens for news.

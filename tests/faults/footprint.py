@@ -57,9 +57,10 @@ class Footprint(NamedTuple):
 
     def is_back(self, before: Footprint) -> bool:
         """Return whether nothing has been added since."""
-        same = ("tasks", "watches", "feeds", "threads", "clients", "excess")
+        same = ("watches", "feeds", "threads", "clients", "excess")
         return (
             all(getattr(self, name) == getattr(before, name) for name in same)
+            and self.tasks <= before.tasks
             and self.native <= before.native + _PLAY
             and self.others <= before.others + _PLAY
         )

@@ -78,7 +78,7 @@ class Trial:
         self._least = 0
 
     def __enter__(self) -> Self:
-        self._before, self._ears = self.fleet.footprints(), self.fleet.ears()
+        self._before, self._ears = self.fleet.at_rest(), self.fleet.ears()
         self.keys = self._report_jobs()
         self.crowd = self.join("crowd", self._load)
         return self
