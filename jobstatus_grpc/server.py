@@ -31,6 +31,7 @@ from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.retention import Retention
+from jobstatus_grpc.security.door import Door
 from jobstatus_grpc.servicer import JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
@@ -64,6 +65,9 @@ class Server:
 
     Attributes:
         address: `HOST:PORT` as bound, from `start` on.
+
+    Raises:
+        ConfigInvalid: a file that the configuration names cannot be used.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Server:
     ) -> None:
         self._config = config
         self._addresses = addresses or (config.listen,)
+        self._door = Door(config)
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
         reading = config.read_threads + _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + 2
@@ -107,7 +112,8 @@ class Server:
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor()], options=server_options(config, keepalive)
+            interceptors=[ErrorInterceptor(), *self._door.interceptors],
+            options=server_options(config, keepalive),
         )
 
     async def start(self) -> None:
@@ -121,7 +127,7 @@ class Server:
         host = self._config.listen.rpartition(":")[0]
         try:
             for address in self._addresses:
-                port = self._grpc.add_insecure_port(address)
+                port = self._door.open(self._grpc, address)
         except RuntimeError as error:
             raise ListenFailed(self._config.listen) from error
         await self._grpc.start()
@@ -138,6 +144,7 @@ class Server:
             group.create_task(self._hub.run())
             group.create_task(self._health.run())
             group.create_task(self._retention.run())
+            group.create_task(self._door.run())
 
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
@@ -175,8 +182,9 @@ class Server:
         self._grpc.add_registered_method_handlers(_STATUS_SERVICE, ready)
         pb.add_JobReportServiceServicer_to_server(JobReportServicer(writer), self._grpc)
         self._health.register(self._grpc)
-        names = (_STATUS_SERVICE, _REPORT_SERVICE, Health.SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
+        if self._config.reflection:
+            names = (_STATUS_SERVICE, _REPORT_SERVICE, Health.SERVICE, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._grpc)
 
     def _tokens(self) -> Tokens:
         return self._known_tokens
@@ -216,6 +224,7 @@ def serve(
         addresses: as `Server` takes them.
 
     Raises:
+        ConfigInvalid: a file that the configuration names cannot be used.
         ListenFailed: the address cannot be bound.
         SchemaMismatch: this program cannot work with the database's schema.
     """

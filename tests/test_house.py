@@ -68,7 +68,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "convert": Rule(("model", "errors", "json_text", "convert"), ("jobstatus", "google.protobuf")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
     "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
-    "config": Rule(("errors",)),
+    "config": Rule(("config", "errors")),
+    "security": Rule(("config", "errors", "security"), ("cryptography", "google.protobuf", "grpc", "jwt")),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
     "leaving": Rule(),
@@ -79,6 +80,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     # What both faces share knows neither of them, nor any connection.
     **dict.fromkeys(_CLIENT_CORE, Rule(_CLIENT_CORE, ("grpc", "jobstatus", "google.protobuf"))),
+    "client.credentials": Rule((), ("grpc",)),
     "client.errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
@@ -87,7 +89,7 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_PURE,
             *_WATCHING,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
-            *("leaving", "transport"),
+            *("leaving", "security", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
@@ -101,7 +103,7 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 # The command hands the environment to the configuration, which calls it so too, and asks what the terminal
 # can do.
-_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
+_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.calling", "cli.watching")
 
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
@@ -110,7 +112,7 @@ _INTERFACES: Final = (
         "cache",
         *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
-        "config",
+        *("config", "config.files", "config.values"),
         "convert.details",
         "convert.faults",
         "convert.reports",
@@ -135,6 +137,8 @@ _INTERFACES: Final = (
         "verify.checker",
         "verify.minutes",
     ),
+    *("security.bearer", "security.certificates", "security.door", "security.keys"),
+    *("security.principals", "security.rereading"),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 
