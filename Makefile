@@ -65,7 +65,7 @@ test-faults: install ## Fail servers, clients, lines, databases, disks and clock
 	$(BIN)/pytest --full $(or $(TEST),tests/faults)
 
 .PHONY: bench
-bench: install ## Measure the speed: ONLY=watch, reads, writes or growth, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
+bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
 
 .PHONY: check
