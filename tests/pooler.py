@@ -31,6 +31,7 @@ pool_mode = transaction
 max_client_conn = 1000
 default_pool_size = 40
 server_idle_timeout = 1
+server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
 logfile = {home}/log
 """
