@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Text, cast, select, tuple_
+from sqlalchemy.sql.functions import aggregate_strings
 
 from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, granule_bytes, job_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
+from jobstatus_grpc.store.queries import JsonArray
 from jobstatus_grpc.store.trees import read_sub_jobs, tree_bytes
 
 T = TypeVar("T")
 
 _GRANULE: Final = schema.granule.c
 _GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
-_SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS)).order_by(
-    _GRANULE.collection_id, _GRANULE.granule_id
-)
+_SELECT_GRANULES: Final = select(
+    cast(JsonArray(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS)), Text).label("document")
+).order_by(_GRANULE.collection_id, _GRANULE.granule_id)
 
-_STEP_ROWS: Final = 1000
+# The usual page, and the one more that tells whether others follow.
+_STEP_ROWS: Final = 1001
 _SNAPSHOT_ROWS: Final = 300
 # What a page or frame holds besides its items: tokens, totals, lengths.
 ENVELOPE_BYTES: Final = 4096
@@ -57,7 +60,10 @@ def _read_step(
         wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
-    return [rows.granule_from_row(row) for row in connection.execute(wanted)]
+    # As one text: as columns and rows they cost this process three times as much.
+    found = wanted.subquery()
+    document = connection.scalar(select(aggregate_strings(found.c.document, ",")))
+    return rows.granules_from_json(f"[{document or ''}]")
 
 
 def read_steps(

@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import migrations, rows, schema, trees
+from jobstatus_grpc.store import history, migrations, rows, schema, trees
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
@@ -171,6 +171,9 @@ cross join lateral (
     limit 1
 ) as j
 """  # noqa: S608
+_SELECT_HISTORY: Final = _GLANCE_LIMIT + history.statement(
+    "cast(json_build_array({}) as text)", "string_agg({}, ',')", "octet_length({})", "%({})s"
+)
 
 
 class PostgresJobStore(SqlJobStore):
@@ -307,6 +310,9 @@ class PostgresJobStore(SqlJobStore):
                 "limits": array_literal(page.limit for page in wanted),
             },
         )
+
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {
