@@ -54,9 +54,8 @@ select {array.format(_JOB_NAMES)}, job.change_floor, (
             where job_pk = {job_pk} and revision >= {revision}
             order by revision
             limit {limit}
-        ) as change
+        ) as recent
         where coalesce(bytes_before, 0) <= {MAX_FRAME_BYTES}
-        order by revision
     ) as log
 )
 from job
