@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
-from folded import Folded
-from hubs import HubRoom, happened
+import pytest
+from hubs import HubRoom, Watch, happened, watching
 from reports import JOB, PENDING, STAGED, granule, job, only
-from stored import run
+from stored import copied
 
-from jobstatus import v1 as pb
 from jobstatus_grpc.model import Delivery
 from jobstatus_grpc.store.base import JobStore
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import ResumePoint
-
-TABLES = ("job", "granule", "change")
-
-
-class Watch(Folded):
-    """A stream of the hub's, folded as it comes."""
-
-    async def send(self, frame: bytes) -> None:
-        self.take(pb.WatchJobResponse.FromString(frame))
-
-
-@asynccontextmanager
-async def watching(room: HubRoom, point: ResumePoint | None, folded: Watch) -> AsyncIterator[Watch]:
-    query = WatchQuery(JOB, point, Delivery.EVERY_CHANGE, 0.0, False, False, 0, heartbeat_interval=0.1)
-    task = asyncio.create_task(room.hub.watch(query, folded.send))
-    try:
-        yield folded
-        assert not task.done()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def copied(url: str) -> Iterator[None]:
-    """Copy the jobs when first asked, and put them back when asked again."""
-    run(url, *(f"create table {table}_copy as select * from {table}" for table in TABLES))
-    yield
-    run(url, *(f"delete from {table}" for table in TABLES))
-    run(url, *(f"insert into {table} select * from {table}_copy" for table in TABLES))
-    yield
 
 
 def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_where_the_feed_is(
@@ -83,3 +50,29 @@ def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_wh
             asyncio.run(main(pool, tail))
         finally:
             released.set()
+
+
+@pytest.mark.parametrize("waits_for_job", [False, True])
+def test_a_stream_whose_client_leaves_ends_and_leaves_nothing_behind(
+    store: JobStore, waits_for_job: bool
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room, watch = HubRoom(store, pool), Watch()
+        if not waits_for_job:
+            store.report(job(granule("a", PENDING)))
+        query = WatchQuery(JOB, None, Delivery.EVERY_CHANGE, 0.0, waits_for_job, False, 0, 0.1)
+        left = asyncio.create_task(room.hub.watch(query, watch.send))
+        try:
+            await happened(lambda: len(watch.heartbeats) > 1)
+            # As gRPC does it.
+            left.cancel()
+            await happened(left.done, 5)
+            assert left.cancelled()
+            assert (room.hub._feeds, room.hub._streams, room.hub._arrivals._waiters) == ({}, set(), {})
+            await happened(lambda: asyncio.all_tasks() == {asyncio.current_task()}, 5)
+        finally:
+            # Whoever has not gone goes now.
+            room.hub.drain(0.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))

@@ -8,7 +8,7 @@ import grpc
 from folded import Folded
 from processes import ServerProcess
 from reporting import FAILED, PENDING, STAGED, SUCCEEDED, granules, names, read_table
-from watching import SECOND, Ending, RawStream
+from watching import SECOND, Ending, RawStream, Unfolded
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
@@ -116,6 +116,25 @@ def ended(server: ServerProcess, job_id: str) -> Folded:
     folded = stream.folded
     folded.completed = None
     return folded
+
+
+def test_a_token_far_behind_brings_large_changes_in_frames_of_their_own(
+    shared_server: ServerProcess, shared_client: JobStatusClient, job_id: str
+) -> None:
+    start = shared_client.report_job(pb.Job(job_id=job_id)).revision
+    token = shared_client.get(job_id).resume_token
+    for prefix in "ab":
+        shared_client.report_granules(job_id, granules(PENDING, *names(150, prefix), message="m" * 15_000))
+    with RawStream(shared_server.address, job_id, Unfolded(), resume_token=token) as behind:
+        frames = [behind.read_kind("changes")]
+        while frames[-1].revision < start + 300:
+            frames.append(behind.read_kind("changes"))
+    assert len(frames) > 4
+    assert max(frame.ByteSize() for frame in frames) <= 1024 * 1024
+    revisions = [change.revision for frame in frames for change in frame.changes.changes]
+    assert revisions == list(range(start + 1, start + 301))
+    for frame in frames:
+        assert frame.revision == frame.changes.changes[-1].revision
 
 
 def test_the_token_of_an_end_tells_the_end_again_or_how_a_job_was_opened_again(
