@@ -79,6 +79,6 @@ async def happened(moment: Callable[[], bool], seconds: float = PATIENCE) -> Non
         AssertionError: it has not within that many seconds.
     """
     end = time.monotonic() + seconds
-    while not moment():  # noqa: ASYNC110 (what it waits for is not the test's own)
+    while not moment():
         assert time.monotonic() < end, f"has not happened within {seconds} s"
         await asyncio.sleep(0.005)

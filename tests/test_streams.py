@@ -52,6 +52,31 @@ def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_wh
             released.set()
 
 
+def test_a_stream_begun_after_a_restore_gets_nothing_that_its_feed_still_has(
+    store: JobStore, database_url: str
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room = HubRoom(store, pool)
+        result = store.report(job(granule("a", PENDING)))
+        backup = copied(database_url)
+        next(backup)
+        async with watching(room, None, Watch()) as first:
+            await room.watched(result.job_pk)
+            lost = store.report(only(granule("a", STAGED)))
+            room.hub.hint(lost.job_pk)
+            await happened(lambda: first.revision == lost.position.revision)
+            await room.watched(result.job_pk)
+            next(backup)
+            async with watching(room, None, Watch()) as second:
+                await happened(lambda: len(second.heartbeats) > 2)
+                assert (second.revision, second.revisions) == (result.position.revision, [])
+                # It has had the feed look, for all.
+                assert first.resets == ["HISTORY_CHANGED"]
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))
+
+
 @pytest.mark.parametrize("waits_for_job", [False, True])
 def test_a_stream_whose_client_leaves_ends_and_leaves_nothing_behind(
     store: JobStore, waits_for_job: bool

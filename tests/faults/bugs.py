@@ -7,23 +7,25 @@ from typing import Final
 
 from faults.seeded import Bug, Edit
 
+
+def tests(file: str, *names: str) -> Sequence[str]:
+    """Return tests of one file, from `tests/` on."""
+    return [f"{file}::{name}" for name in names]
+
+
 BUGS: Final[Sequence[Bug]] = (
     # The log, and where somebody stands in it.
     Bug(
         "the_change_at_the_position_comes_again",
         [Edit("store/history.py", "held, *changes = found", "held, changes = found[0], found")],
-        ["store/test_store_changes.py::test_the_changes_after_any_position_are_all_that_follow[sqlite]"],
+        tests(
+            "store/test_store_changes.py", "test_the_changes_after_any_position_are_all_that_follow[sqlite]"
+        ),
     ),
     Bug(
         "a_long_read_repeats_a_change_at_each_step",
-        [
-            Edit(
-                "store/history.py",
-                "else last.revision + 1",
-                "else last.revision",
-            )
-        ],
-        ["store/test_store_changes.py::test_changes_are_read_in_parts_of_thousands[sqlite]"],
+        [Edit("store/history.py", "else last.revision + 1", "else last.revision")],
+        tests("store/test_store_changes.py", "test_changes_are_read_in_parts_of_thousands[sqlite]"),
     ),
     Bug(
         "the_cursor_is_the_time_of_a_change",
@@ -42,18 +44,14 @@ BUGS: Final[Sequence[Bug]] = (
         )""",
             )
         ],
-        ["store/test_store_changes.py::test_the_changes_after_any_position_are_all_that_follow[sqlite]"],
+        tests(
+            "store/test_store_changes.py", "test_the_changes_after_any_position_are_all_that_follow[sqlite]"
+        ),
     ),
     Bug(
         "a_position_is_its_revision_whoever_made_it",
-        [
-            Edit(
-                "store/history.py",
-                "found[0].position != position",
-                "found[0].revision != position.revision",
-            )
-        ],
-        ["store/test_store_changes.py::test_another_commit_at_a_revision_is_another_history"],
+        [Edit("store/history.py", "found[0].position != position", "found[0].revision != position.revision")],
+        tests("store/test_store_changes.py", "test_another_commit_at_a_revision_is_another_history"),
     ),
     Bug(
         "a_kept_page_is_given_again_for_its_revision_whoever_made_it",
@@ -69,7 +67,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "if page.held and (page.held.job_pk, page.held.position.revision) in current",
             ),
         ],
-        ["store/test_store_first_pages.py::test_a_page_held_of_another_history_is_read_again"],
+        tests("store/test_store_first_pages.py", "test_a_page_held_of_another_history_is_read_again"),
     ),
     Bug(
         "a_snapshot_is_shared_for_its_revision_whoever_made_it",
@@ -80,7 +78,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "if held.job.revision == stored.job.revision:",
             )
         ],
-        ["test_feeds.py::test_a_snapshot_serves_nobody_once_the_history_is_another_one[sqlite]"],
+        tests("test_feeds.py", "test_a_snapshot_serves_nobody_once_the_history_is_another_one[sqlite]"),
     ),
     Bug(
         "a_poll_compares_revisions_whoever_made_them",
@@ -91,7 +89,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "if head is None or head.position.revision != self.head.revision:",
             )
         ],
-        ["test_feeds.py::test_a_poll_finds_another_history_of_the_same_length[sqlite]"],
+        tests("test_feeds.py", "test_a_poll_finds_another_history_of_the_same_length[sqlite]"),
     ),
     Bug(
         "a_feed_holds_a_revision_whoever_made_it",
@@ -102,22 +100,16 @@ BUGS: Final[Sequence[Bug]] = (
                 "self._entries[index - 1].position.revision == position.revision",
             )
         ],
-        ["test_feeds.py::test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"],
+        tests("test_feeds.py", "test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"),
     ),
     # Writing it.
     Bug(
         "the_root_is_read_and_not_locked",
-        [
-            Edit(
-                "store/postgres.py",
-                '{trees.SELECT_ROOT} for update"',
-                '{trees.SELECT_ROOT}"',
-            )
-        ],
-        [
-            "store/test_store_concurrency.py"
-            "::test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done[postgresql]"
-        ],
+        [Edit("store/postgres.py", '{trees.SELECT_ROOT} for update"', '{trees.SELECT_ROOT}"')],
+        tests(
+            "store/test_store_concurrency.py",
+            "test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done[postgresql]",
+        ),
     ),
     Bug(
         "an_unknown_outcome_is_taken_for_a_failure",
@@ -129,15 +121,15 @@ BUGS: Final[Sequence[Bug]] = (
                 "",
             )
         ],
-        [
-            "store/test_store_faults_postgres.py"
-            "::test_the_answer_to_a_report_in_doubt_counts_its_items_as_the_first_try_did[after the commit]"
-        ],
+        tests(
+            "store/test_store_faults_postgres.py",
+            "test_the_answer_to_a_report_in_doubt_counts_its_items_as_the_first_try_did[after the commit]",
+        ),
     ),
     Bug(
         "the_second_of_two_ends_replaces_the_first",
         [Edit("merge/steps.py", "if RANK[new] > rank or", "if RANK[new] >= rank or")],
-        ["test_merge.py::test_another_end_fills_no_times"],
+        tests("test_merge.py", "test_another_end_fills_no_times"),
     ),
     Bug(
         "a_commit_is_announced_before_it_is_one",
@@ -162,7 +154,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "        left_out",
             ),
         ],
-        ["store/test_store_news.py::test_a_commit_is_no_news_before_others_can_read_it[postgresql]"],
+        tests("store/test_store_news.py", "test_a_commit_is_no_news_before_others_can_read_it[postgresql]"),
     ),
     Bug(
         "a_commit_is_acknowledged_before_it_is_durable",
@@ -173,7 +165,9 @@ BUGS: Final[Sequence[Bug]] = (
                 "begin isolation level read committed;\nset local synchronous_commit = off;\n",
             )
         ],
-        ["store/test_store_faults_postgres.py::test_a_committed_report_survives_a_crash_of_the_server"],
+        tests(
+            "store/test_store_faults_postgres.py", "test_a_committed_report_survives_a_crash_of_the_server"
+        ),
     ),
     # News of it.
     Bug(
@@ -185,10 +179,10 @@ BUGS: Final[Sequence[Bug]] = (
                 "            self._proof = self._connect(now)\n            return News()",
             )
         ],
-        [
-            "store/test_store_news.py"
-            "::test_after_a_lost_connection_everything_may_have_happened_and_news_go_on"
-        ],
+        tests(
+            "store/test_store_news.py",
+            "test_after_a_lost_connection_everything_may_have_happened_and_news_go_on",
+        ),
     ),
     Bug(
         "nobody_is_notified",
@@ -199,7 +193,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "        pass",
             )
         ],
-        ["store/test_store_news.py::test_a_commit_of_another_store_is_heard_soon[postgresql]"],
+        tests("store/test_store_news.py", "test_a_commit_of_another_store_is_heard_soon[postgresql]"),
     ),
     Bug(
         "a_lost_notification_is_not_polled_for",
@@ -210,31 +204,29 @@ BUGS: Final[Sequence[Bug]] = (
                 "",
             )
         ],
-        ["test_feeds.py::test_what_nobody_was_told_of_is_found_by_polling[sqlite]"],
+        tests("test_feeds.py", "test_what_nobody_was_told_of_is_found_by_polling[sqlite]"),
     ),
     Bug(
         "a_look_that_comes_during_a_read_is_lost",
         [
-            Edit("feeds.py", "                self._asked = False\n                lookers, ", "                lookers, "),
+            Edit(
+                "feeds.py",
+                "                self._asked = False\n                lookers, ",
+                "                lookers, ",
+            ),
             Edit(
                 "feeds.py",
                 "                    await self._read_once(start)\n",
                 "                    await self._read_once(start)\n                    self._asked = False\n",
             ),
         ],
-        ["test_feeds.py::test_a_look_that_comes_during_a_read_leads_to_another_one[sqlite]"],
+        tests("test_feeds.py", "test_a_look_that_comes_during_a_read_leads_to_another_one[sqlite]"),
     ),
     # Sending it.
     Bug(
         "a_feed_forgets_its_lower_edge",
-        [
-            Edit(
-                "feeds.py",
-                "            self._base = dropped.position\n",
-                "",
-            )
-        ],
-        ["test_feeds.py::test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"],
+        [Edit("feeds.py", "            self._base = dropped.position\n", "")],
+        tests("test_feeds.py", "test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"),
     ),
     Bug(
         "a_frame_has_the_token_of_all_there_is",
@@ -245,7 +237,7 @@ BUGS: Final[Sequence[Bug]] = (
                 "        point = ResumePoint(job_pk, entries[-1].position)\n",
             )
         ],
-        ["test_feeds.py::test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"],
+        tests("test_feeds.py", "test_a_feed_holds_the_very_commits_it_keeps_and_nothing_below_them[sqlite]"),
     ),
     Bug(
         "a_frame_claims_the_change_that_no_longer_fitted",
@@ -263,7 +255,7 @@ BUGS: Final[Sequence[Bug]] = (
             encoded""",
             )
         ],
-        ["test_deliveries.py::test_every_change_delivers_each_revision_once_and_in_order"],
+        tests("test_deliveries.py", "test_every_change_delivers_each_revision_once_and_in_order"),
     ),
     Bug(
         "a_frame_is_cut_one_change_too_late",
@@ -282,7 +274,7 @@ BUGS: Final[Sequence[Bug]] = (
 """,
             )
         ],
-        ["test_deliveries.py::test_every_change_delivers_each_revision_once_and_in_order"],
+        tests("test_deliveries.py", "test_every_change_delivers_each_revision_once_and_in_order"),
     ),
     Bug(
         "a_stream_behind_skips_the_first_change_of_its_next_frame",
@@ -293,7 +285,10 @@ BUGS: Final[Sequence[Bug]] = (
                 "entries[frame.place.revision - point.position.revision + 1 :]",
             )
         ],
-        ["test_watch_resume.py::test_a_token_far_behind_brings_large_changes_in_frames_of_their_own[sqlite]"],
+        tests(
+            "test_watch_resume.py",
+            "test_changes_that_were_read_together_and_fit_into_no_frame_come_in_several[sqlite]",
+        ),
     ),
     Bug(
         "a_job_is_completed_before_all_of_it_was_delivered",
@@ -304,21 +299,15 @@ BUGS: Final[Sequence[Bug]] = (
                 "ended = self.stored.job.state.terminal",
             )
         ],
-        ["test_feeds.py::test_a_feed_rests_at_its_head_until_the_end_has_been_read_too[sqlite]"],
+        tests("test_feeds.py", "test_a_feed_rests_at_its_head_until_the_end_has_been_read_too[sqlite]"),
     ),
     Bug(
         "a_feed_that_knows_more_than_the_store_is_believed",
-        [
-            Edit(
-                "streams.py",
-                "            await self._meet(feed, stored)\n",
-                "",
-            )
-        ],
-        [
-            "faults/test_faults_history.py"
-            "::test_a_stream_begun_before_a_server_notices_gets_nothing_of_the_history_that_was_undone"
-        ],
+        [Edit("streams.py", "            await self._meet(feed, stored)\n", "")],
+        tests(
+            "test_streams.py",
+            "test_a_stream_begun_after_a_restore_gets_nothing_that_its_feed_still_has[sqlite]",
+        ),
     ),
     # Ending it.
     Bug(
@@ -326,11 +315,14 @@ BUGS: Final[Sequence[Bug]] = (
         [
             Edit(
                 "streams.py",
-                "                    except StoreUnavailable:\n                        # Before",
-                "                    except (StoreUnavailable, asyncio.CancelledError):\n                        # Before",
+                "except StoreUnavailable:\n                        # Before",
+                "except (StoreUnavailable, asyncio.CancelledError):\n                        # Before",
             )
         ],
-        ["test_streams.py::test_a_stream_whose_client_leaves_ends_and_leaves_nothing_behind[sqlite-False]"],
+        tests(
+            "test_streams.py",
+            "test_a_stream_whose_client_leaves_ends_and_leaves_nothing_behind[sqlite-False]",
+        ),
     ),
     Bug(
         "pruning_forgets_to_raise_the_floor",
@@ -342,7 +334,9 @@ BUGS: Final[Sequence[Bug]] = (
                 "",
             )
         ],
-        ["test_retention.py::test_a_watch_of_only_what_is_new_since_a_pruned_token_is_a_snapshot[sqlite]"],
+        tests(
+            "test_retention.py", "test_a_watch_of_only_what_is_new_since_a_pruned_token_is_a_snapshot[sqlite]"
+        ),
     ),
     Bug(
         "a_token_of_another_project_is_taken",
@@ -358,6 +352,6 @@ BUGS: Final[Sequence[Bug]] = (
                 'self._resume.open(_bound(key[1:]), token, "a resume token", "job")',
             ),
         ],
-        ["test_tokens.py::test_a_resume_token_of_another_job_is_refused"],
+        tests("test_tokens.py", "test_a_resume_token_of_another_job_is_refused"),
     ),
 )

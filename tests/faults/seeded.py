@@ -76,13 +76,11 @@ class Scratch:
 
     Args:
         home: where it goes; does not exist yet.
-        postgres_url: of the server that its tests use.
         source: what is copied.
     """
 
-    def __init__(self, home: Path, postgres_url: str, source: Path = ROOT) -> None:
+    def __init__(self, home: Path, source: Path = ROOT) -> None:
         self.home = home
-        self._postgres_url = postgres_url
         self._source = source
 
     def __enter__(self) -> Self:
@@ -134,17 +132,15 @@ class Scratch:
         return dict(told["verdicts"])
 
     def _environment(self, file: Path) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        # With a PostgreSQL of their own, which they can stop.
+        foreign = ("PYTEST_", "TEST_POSTGRES_URL")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         paths = [str(self.home / name) for name in ("", "protos", "tests")]
-        return inherited | {
-            "PYTHONPATH": os.pathsep.join(paths),
-            "TEST_POSTGRES_URL": self._postgres_url,
-            FILE: str(file),
-        }
+        return inherited | {"PYTHONPATH": os.pathsep.join(paths), FILE: str(file)}
 
 
 def missed(bug: Bug, sound: Mapping[str, str], seeded: Mapping[str, str]) -> list[str]:
-    """Return why a bug does not count as caught; nothing if each of its tests passes without it and fails with it.
+    """Return why a bug does not count as caught: each of its tests is to fail with it, and only with it.
 
     Args:
         bug: the bug.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,9 @@ _verdicts: dict[str, str] = {}
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Keep what is worst of a test's three phases: what breaks before or after it is no finding of its own."""
-    report: Any = yield
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Keep how a test has ended: with what has failed last, before it, in it or after it."""
+    report = yield
     if report.outcome != "passed":
         _verdicts[item.nodeid] = _verdict(report.outcome, call)
     elif call.when == "call":

@@ -20,13 +20,12 @@ from jobstatus_grpc.store.base import JobStore, News, NewsSource
 
 LISTENING = "lower(left(query, 6)) = 'listen'"
 
-# Half a second of everything that a transaction does before its commit.
-SLOW_COMMITS = (
-    "create function wait() returns trigger language plpgsql as"
-    " 'begin perform pg_sleep(0.5); return null; end'",
-    "create constraint trigger wait after insert on change deferrable initially deferred"
-    " for each row execute function wait()",
-)
+# Half a second at the end of each transaction that appends to a history, before its commit.
+SLOW_COMMITS = """
+create function wait() returns trigger language plpgsql as 'begin perform pg_sleep(0.5); return null; end';
+create constraint trigger wait after insert on change deferrable initially deferred
+    for each row execute function wait()
+"""
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def test_a_commit_is_no_news_before_others_can_read_it(
     hear(news, of(job_pk))
     settle(news)
     if mode_on(database_url) is NewsMode.NOTIFY:
-        run(database_url, *SLOW_COMMITS)
+        run(database_url, SLOW_COMMITS)
     with ThreadPoolExecutor(1) as pool:
         reporting = pool.submit(store.report, only(granule("a", STAGED)))
         hear(news, of(job_pk))
