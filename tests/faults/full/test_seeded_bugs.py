@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from faults.bugs import BUGS
+from faults.findings import CAUGHT
 from faults.seeded import Bug, Edit, Scratch, missed
 from faults.verdicts import PASSED
 
@@ -67,8 +68,14 @@ def run_seeded(bug: Bug, home: Path, source: Path) -> Verdicts:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
-def test_a_seeded_bug_is_caught(bug: Bug, as_it_is: Verdicts, seeded: Mapping[str, Future[Verdicts]]) -> None:
+def test_a_seeded_bug_is_caught(
+    bug: Bug,
+    as_it_is: Verdicts,
+    seeded: Mapping[str, Future[Verdicts]],
+    record_property: Callable[[str, object], None],
+) -> None:
     assert missed(bug, as_it_is, seeded[bug.name].result()) == []
+    record_property(CAUGHT, f"{bug.name}, by {', '.join(bug.caught_by)}")
 
 
 def test_what_is_no_bug_or_breaks_everything_is_not_taken_for_caught(sound: Scratch, tmp_path: Path) -> None:
