@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -17,6 +18,7 @@ from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.model import JobKey, JobState, Report, Totals
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult
+from jobstatus_grpc.store.sql import SqlJobStore
 
 T = TypeVar("T")
 
@@ -81,6 +83,25 @@ def test_reports_of_different_granules_at_once_are_all_taken(store: JobStore, da
     assert sum(result.applied for result in results[1:]) == THREADS * 5 * 3
     assert store.read_job(JOB).job.totals == Totals(succeeded=THREADS * 5)
     check_history(store, database_url, results)
+
+
+def test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done(
+    store: SqlJobStore, database_url: str
+) -> None:
+    store.report(job())
+    end = time.monotonic() + 60
+
+    def read() -> str | None:
+        with store.write_locked(end, JOB) as (_, root):
+            return root and root.job.message
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.write_locked(end, JOB) as (connection, _):
+            other = pool.submit(read)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+            connection.exec_driver_sql("update job set message = 'written before'")
+        assert other.result() == "written before"
 
 
 def test_reports_of_the_same_granules_at_once_are_merged_one_after_the_other(
