@@ -23,13 +23,6 @@ BUGS: Final[Sequence[Bug]] = (
         ),
     ),
     Bug(
-        "a_read_begins_after_the_position",
-        [Edit("store/history.py", "revision >= {revision}", "revision > {revision}")],
-        tests(
-            "store/test_store_changes.py", "test_the_changes_after_any_position_are_all_that_follow[sqlite]"
-        ),
-    ),
-    Bug(
         "the_cursor_is_the_time_of_a_change",
         [
             Edit(

@@ -35,7 +35,9 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(begin, works))
+        begun = [pool.submit(begin, work) for work in works]
+    assert [work.exception() for work in begun] == [None] * len(works)
+    return [work.result() for work in begun]
 
 
 def reporter(store: JobStore, reports: Sequence[Report]) -> Callable[[], list[ReportResult]]:
