@@ -35,6 +35,7 @@ _WATCHING: Final = (
     *("streams", "waits", "watch"),
     *("reports", "retention"),
 )
+_DOCUMENTS: Final = ("exports", "imports", "parsing", "transfers")
 _READING: Final = ("batches", "cache", "reads")
 _CLIENT_CORE: Final = (
     *("client.core", "client.durations", "client.errors", "client.queries", "client.reports"),
@@ -66,8 +67,15 @@ _RULES: Final[Mapping[str, Rule]] = {
     "cache": Rule(("store.base",)),
     "reads": Rule(("model", "errors", "tokens", "store.base", "coalescing", *_READING)),
     "convert": Rule(("model", "errors", "json_text", "convert"), ("jobstatus", "google.protobuf")),
+    "parsing": Rule(("errors", "model", "json_text", "formats")),
+    "transfers": Rule(("errors",)),
+    "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),
+    "exports": Rule(("errors", "model", "formats", "store.base")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule(
+        (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
+        ("grpc", "jobstatus", "google.protobuf"),
+    ),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
@@ -86,6 +94,7 @@ _RULES: Final[Mapping[str, Rule]] = {
         (
             *_PURE,
             *_WATCHING,
+            *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
             *("leaving", "transport"),
         ),
@@ -123,6 +132,7 @@ _INTERFACES: Final = (
         "formats",
         "formats.base",
     ),
+    *("exports", "imports", "parsing", "transfers", "convert.documents"),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
     *(
         "port",
