@@ -270,6 +270,23 @@ class JobStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def open_whole(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[WholeJob]:
+        """Open a job with all that is kept of it, as it is at one revision, for as long as the context lasts.
+
+        With its details and its document, and its sub-jobs with theirs, in the order in which they were first
+        reported. The granules of each come with their documents, in key order. They are read, some hundreds
+        at a time, while they are iterated over, by one thread and only while the context lasts; each
+        iteration begins anew.
+
+        All of it is one transaction, which must not wait for anybody: one that asks for nothing for some two
+        seconds is taken for broken. The deadline holds for the opening.
+
+        Raises:
+            JobNotFound: there is no such job.
+            StoreUnavailable: the database went away; also while granules are iterated over.
+        """
+
+    @abc.abstractmethod
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
         """Return the heads of those of the jobs that exist."""
 

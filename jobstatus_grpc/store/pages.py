@@ -20,6 +20,8 @@ _SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRAN
     _GRANULE.collection_id, _GRANULE.granule_id
 )
 
+_SELECT_WITH_DOCUMENTS: Final = _SELECT_GRANULES.add_columns(_GRANULE.document)
+
 _STEP_ROWS: Final = 1000
 _SNAPSHOT_ROWS: Final = 300
 # What a page or frame holds besides its items: tokens, totals, lengths.
@@ -40,24 +42,33 @@ def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) ->
     return JobPage(stored, granules[:count], len(granules) > count, sub_jobs)
 
 
-def read_all(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
+def read_all(
+    connection: Connection, job_pk: int, *, with_documents: bool = False
+) -> Iterator[Sequence[Granule]]:
     """Yield all granules of a job, some hundreds at a time: no step holds the interpreter for long."""
     query = GranuleQuery(_SNAPSHOT_ROWS)
     after = None
-    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS, with_documents):
         yield page
         after = page[-1].key
 
 
 def _read_step(
-    connection: Connection, job_pk: int, query: GranuleQuery, after: GranuleKey | None, limit: int
+    connection: Connection,
+    job_pk: int,
+    query: GranuleQuery,
+    after: GranuleKey | None,
+    limit: int,
+    with_documents: bool = False,
 ) -> list[Granule]:
-    wanted = _SELECT_GRANULES.where(_GRANULE.job_pk == job_pk).limit(limit)
+    select_granules = _SELECT_WITH_DOCUMENTS if with_documents else _SELECT_GRANULES
+    wanted = select_granules.where(_GRANULE.job_pk == job_pk).limit(limit)
     if after is not None:
         wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
-    return [rows.granule_from_row(row) for row in connection.execute(wanted)]
+    from_row = rows.granule_with_document if with_documents else rows.granule_from_row
+    return [from_row(row) for row in connection.execute(wanted)]
 
 
 def read_steps(

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, update
@@ -20,7 +21,7 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import first_pages, history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import documents, first_pages, history, lists, pages, removal, rows, schema, trees
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
@@ -306,25 +307,42 @@ class SqlJobStore(JobStore):
 
         return self._reading(run, deadline)
 
+    def open_snapshot(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[Snapshot]:
+        def run(connection: Connection) -> Snapshot:
+            stored = _find_job(connection, key)
+            parts = trees.read_sub_jobs(connection, stored)
+            return Snapshot(stored, self._pages(connection, stored.job_pk), parts)
+
+        return self._holding(run, deadline)
+
+    def open_whole(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[WholeJob]:
+        def run(connection: Connection) -> WholeJob:
+            granules = partial(self._pages, connection, with_documents=True)
+            return documents.read_whole(connection, _find_job(connection, key), granules)
+
+        return self._holding(run, deadline)
+
     @contextmanager
-    def open_snapshot(self, key: JobKey, deadline: float | None = None) -> Iterator[Snapshot]:
-        def start(end: float) -> tuple[AbstractContextManager[Connection], Snapshot]:
+    def _holding(self, work: Callable[[Connection], T], deadline: float | None) -> Iterator[T]:
+        """Do as `_reading` does, and go on with the transaction for as long as the context lasts."""
+
+        def start(end: float) -> tuple[AbstractContextManager[Connection], T]:
             opening = self.read(end)
             connection = opening.__enter__()
             try:
-                stored = _find_job(connection, key)
-                parts = trees.read_sub_jobs(connection, stored)
+                return opening, work(connection)
             except BaseException as error:
                 opening.__exit__(type(error), error, error.__traceback__)
                 raise
-            return opening, Snapshot(stored, self._snapshot_pages(connection, stored.job_pk), parts)
 
-        opening, snapshot = self._retry(start, deadline)
+        opening, opened = self._retry(start, deadline)
         with translated(), _closing(opening):
-            yield snapshot
+            yield opened
 
-    def _snapshot_pages(self, connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
-        for page in pages.read_all(connection, job_pk):
+    def _pages(
+        self, connection: Connection, job_pk: int, *, with_documents: bool = False
+    ) -> Iterator[Sequence[Granule]]:
+        for page in pages.read_all(connection, job_pk, with_documents=with_documents):
             self.renew(connection)
             yield page
 

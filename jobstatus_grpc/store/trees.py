@@ -79,16 +79,37 @@ def _named(report: Report) -> Iterator[JobKey]:
 
 def read_sub_jobs(connection: Connection, stored: StoredJob) -> Sequence[WholeJob]:
     """Return the parts of a job with all that is below them, each in the order it was first reported."""
+    return assemble(stored, read_below(connection, stored), lambda below: WholeJob(below.job)).sub_jobs
+
+
+def read_below(connection: Connection, stored: StoredJob) -> Sequence[StoredJob]:
+    """Return the jobs below a job, each after the one it is a part of, in the order of their first reports.
+
+    There may be others of the same tree among them.
+    """
     if not stored.job.sub_jobs.direct:
         return ()
-    below: dict[str, list[WholeJob]] = {}
-    # A sub-job is younger than what it is a part of: read backwards, it comes before it.
+    # A sub-job is younger than what it is a part of.
     younger = _SELECT_BELOW.where(_JOB.root_pk == stored.root_pk, _JOB.job_pk > stored.job_pk)
-    for row in reversed(connection.execute(younger).all()):
-        job = rows.stored_job_from_row(row).job
-        parts = below.pop(job.job_id, [])
-        below.setdefault(job.parent_job_id or "", []).append(WholeJob(job, sub_jobs=parts[::-1]))
-    return below.get(stored.job.job_id, [])[::-1]
+    return [rows.stored_job_from_row(row) for row in connection.execute(younger)]
+
+
+def assemble(
+    stored: StoredJob, below: Sequence[StoredJob], whole: Callable[[StoredJob], WholeJob]
+) -> WholeJob:
+    """Return a job with its parts, each made by `whole` and then given what is below it.
+
+    Args:
+        stored: the job.
+        below: as `read_below` returns them.
+        whole: makes a job without its parts.
+    """
+    parts: dict[str, list[WholeJob]] = {}
+    for each in reversed(below):
+        mine = parts.pop(each.job.job_id, [])
+        made = whole(each)._replace(sub_jobs=mine[::-1])
+        parts.setdefault(each.job.parent_job_id or "", []).append(made)
+    return whole(stored)._replace(sub_jobs=parts.get(stored.job.job_id, ())[::-1])
 
 
 def tree_bytes(jobs: Sequence[WholeJob]) -> int:
