@@ -38,7 +38,14 @@ _WATCHING: Final = (
 _DOCUMENTS: Final = ("exports", "imports", "parsing", "transfers")
 _READING: Final = ("batches", "cache", "reads")
 _CLIENT_CORE: Final = (
-    *("client.core", "client.durations", "client.errors", "client.queries", "client.reports"),
+    *(
+        "client.core",
+        "client.documents",
+        "client.durations",
+        "client.errors",
+        "client.queries",
+        "client.reports",
+    ),
     *("client.servers", "client.steps", "client.updates", "client.watching"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
@@ -117,7 +124,14 @@ _INTERFACES: Final = (
     *(
         "batches",
         "cache",
-        *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
+        *(
+            "client.aio",
+            "client.blocking",
+            "client.core",
+            "client.documents",
+            "client.errors",
+            "client.queries",
+        ),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
         "config",
         "convert.details",
