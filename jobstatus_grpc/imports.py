@@ -92,36 +92,33 @@ class DocumentImporter:
         batch = await findings.next_batch() or ()
         if len(batch) == found.granules:
             return await self._write(job, job, batch, deadline)
-        opening, opens = await self._opening(found, job, deadline)
+        opening = await self._opening(found, job, deadline)
         result = await self._write(job, opening, batch, deadline)
         if opening is not None:
             # The job is told of twice, and counts once.
-            result = result._replace(**{opens: getattr(result, opens) - 1})
+            counted = "applied" if result.applied else "unchanged"
+            result = result._replace(**{counted: getattr(result, counted) - 1})
         batch = await findings.next_batch() or ()
         while (following := await findings.next_batch()) is not None:
             result = _added(result, await self._write(job, None, batch, deadline))
             batch = following
         return _added(result, await self._write(job, job, batch, deadline))
 
-    async def _opening(
-        self, found: Finding, job: JobReport, deadline: float | None
-    ) -> tuple[JobReport | None, str]:
-        """Return what is told of a job before all its granules are in, and as what it is counted.
+    async def _opening(self, found: Finding, job: JobReport, deadline: float | None) -> JobReport | None:
+        """Return what has to be told of a job before any of its granules, lest it seem to have ended.
 
-        Nothing, where it is known to have as many granules, and that they are all: it would be opened and
-        closed again by every document, and its watchers told so.
+        Nothing of one that is known not to have all its granules, nor of one that has as many as the document:
+        it would be opened and closed again by every document, and its watchers told so.
         """
-        report = JobReport(job.project_id, job.job_id, job.system, job.job_type, granules_complete=False)
-        read = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._store.read_job, job.key, deadline
-        )
+        loop = asyncio.get_running_loop()
+        read = loop.run_in_executor(self._executor, self._store.read_job, job.key, deadline)
         try:
             known = (await read).job
         except JobNotFound:
-            return report, "applied"
-        if not known.granules_complete:
-            return report, "unchanged"
-        return (None, "") if sum(known.totals) >= found.granules else (report, "applied")
+            known = None
+        if known and not (known.granules_complete and sum(known.totals) < found.granules):
+            return None
+        return JobReport(job.project_id, job.job_id, job.system, job.job_type, granules_complete=False)
 
     async def _write(
         self, job: JobReport, told: JobReport | None, batch: Batch, deadline: float | None

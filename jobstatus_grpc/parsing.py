@@ -167,6 +167,7 @@ class Findings:
         self._next_part = next_part
         self._executor = executor
         self._ahead: Finding | None = None
+        self._ended = False
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -201,7 +202,11 @@ class Findings:
         return part
 
     async def _next(self) -> Finding | Batch | None:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._next_part)
+        part = None
+        if not self._ended:
+            part = await asyncio.get_running_loop().run_in_executor(self._executor, self._next_part)
+            self._ended = part is None
+        return part
 
 
 class DocumentParser:
