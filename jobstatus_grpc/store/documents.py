@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, insert, select
 
 from jobstatus_grpc.model import Details, Granule, JobDocument, WholeJob
 from jobstatus_grpc.store import schema, trees
@@ -34,6 +34,26 @@ def read(connection: Connection, job_pks: Collection[int]) -> Mapping[int, JobDo
     wanted = select(_DOCUMENT.job_pk, _DOCUMENT.details, _DOCUMENT.document)
     found = connection.execute(wanted.where(_DOCUMENT.job_pk.in_(job_pks)))
     return {row[0]: JobDocument(details_from_text(row[1]), row[2]) for row in found}
+
+
+def write(connection: Connection, kept: Mapping[int, JobDocument], new: Collection[int]) -> None:
+    """Write what is to be kept of jobs, in two statements at most.
+
+    Args:
+        connection: in a transaction that holds the lock of the jobs' root.
+        kept: by the jobs' rows; where nothing is kept there is no row.
+        new: those of the jobs of which nothing can have been kept.
+    """
+    known = [job_pk for job_pk in kept if job_pk not in new]
+    if known:
+        connection.execute(delete(schema.job_document).where(_DOCUMENT.job_pk.in_(known)))
+    written = [
+        {"job_pk": job_pk, "details": details_to_text(each.details), "document": each.document}
+        for job_pk, each in kept.items()
+        if each != _NOTHING
+    ]
+    if written:
+        connection.execute(insert(schema.job_document), written)
 
 
 def read_whole(

@@ -51,6 +51,12 @@ GRANULE_COLUMNS: Final = (
     TypedColumn("update_time", "bigint"),
     TypedColumn("revision", "bigint"),
 )
+# A granule's document, as it is written.
+DOCUMENT_COLUMNS: Final = (
+    TypedColumn("job_pk", "bigint"),
+    *GRANULE_COLUMNS[:2],
+    TypedColumn("document", "text"),
+)
 COUNT_COLUMNS: Final = (
     TypedColumn("unspecified_count", "integer"),
     TypedColumn("pending_count", "integer"),

@@ -102,7 +102,7 @@ class SqlJobStore(JobStore):
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
-        """Return the database's clock, and those of the granules that exist."""
+        """Return the database's clock, and those of the granules that exist, with their documents."""
 
     @abc.abstractmethod
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -131,6 +131,15 @@ class SqlJobStore(JobStore):
             connection: in a transaction that holds the root's lock.
             jobs: of REPORTED_COLUMNS, and the `job_pk`; not empty.
             changes: of LOG_COLUMNS, oldest first; not empty. A granule is written as its last one says.
+        """
+
+    @abc.abstractmethod
+    def write_granule_documents(self, connection: Connection, documents: Sequence[rows.Row]) -> None:
+        """Write the documents of granules that are there already, in one statement.
+
+        Args:
+            connection: in a transaction that holds the root's lock.
+            documents: of DOCUMENT_COLUMNS, no granule twice; not empty.
         """
 
     def write_report_time(self, connection: Connection, job_pks: Sequence[int], now: int) -> None:

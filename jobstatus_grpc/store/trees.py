@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from jobstatus_grpc.model import Job, JobKey, Report, WholeJob, job_bytes
+from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob, job_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import StoredJob
 
@@ -70,11 +70,17 @@ def read_path(
 
 def _named(report: Report) -> Iterator[JobKey]:
     yield from claims(report)
+    for job in told_jobs(report):
+        yield job.key
+
+
+def told_jobs(report: Report) -> Iterator[JobReport]:
+    """Yield what a report says of jobs: of its own, and of all below it."""
     told = [report.job] if report.job else []
     while told:
         job = told.pop()
         told += job.sub_jobs
-        yield job.key
+        yield job
 
 
 def read_sub_jobs(connection: Connection, stored: StoredJob) -> Sequence[WholeJob]:
