@@ -107,8 +107,8 @@ class DocumentImporter:
     async def _opening(self, found: Finding, job: JobReport, deadline: float | None) -> JobReport | None:
         """Return what has to be told of a job before any of its granules, lest it seem to have ended.
 
-        Nothing of one that is known not to have all its granules, nor of one that has as many as the document:
-        it would be opened and closed again by every document, and its watchers told so.
+        Nothing of one that is known not to have all its granules, nor of one that has as many as the document
+        has: it would be opened and closed again by every document, and its watchers told so.
         """
         loop = asyncio.get_running_loop()
         read = loop.run_in_executor(self._executor, self._store.read_job, job.key, deadline)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from formats.test_examples import EXAMPLES
+from documents import EXAMPLES
 from processes import ServerProcess
 from shelf import data, unordered
 from transfers import Documents, orca_document
@@ -167,22 +167,15 @@ def test_a_text_may_be_cut_anywhere(documents: Documents) -> None:
 
 
 def test_a_later_document_is_news_to_watchers_and_what_went_back_is_the_next_attempt(
-    documents: Documents, client: JobStatusClient, shared_server: ServerProcess
+    documents: Documents, client: JobStatusClient
 ) -> None:
     documents.take(orca_document("j", ["pending", "success", "error"]))
-    kinds = []
-    updates = client.watch("j", heartbeat_interval=1)
+    updates = client.watch("j")
     first = next(updates)
     assert (first.job.state, first.totals.failed_count) == (pb.JOB_STATE_RUNNING, 1)
     documents.take(orca_document("j", ["staged", "pending", "error"]))
-    changed = {
-        change.granule.granule.granule_id: (
-            change.granule.granule.native_state,
-            change.granule.granule.attempt,
-        )
-        for update in [next(updates)]
-        for change in update.changes
-    }
+    moved = [change.granule.granule for change in next(updates).changes if change.HasField("granule")]
+    changed = {each.granule_id: (each.native_state, each.attempt) for each in moved}
     assert changed == {"g000000": ("staged", 1), "g000001": ("pending", 2)}
     documents.take(orca_document("j", ["success", "success", "success"]))
     kinds = [update.kind for update in updates]
@@ -245,7 +238,7 @@ def test_a_job_comes_out_in_the_form_asked_for_its_own_or_its_systems(
         ("", "", "INVALID_ARGUMENT", "MISSING_PARAMETER_VALUE", ["job_id"]),
         ("j", "csv", "INVALID_ARGUMENT", "INVALID_PARAMETER_VALUE", ["format"]),
         ("nope", "", "NOT_FOUND", "JOB_NOT_FOUND", []),
-        ("j", "sdrs", "FAILED_PRECONDITION", "NOT_REPRESENTABLE", ["granules"]),
+        ("j", "sdrs", "FAILED_PRECONDITION", "NOT_REPRESENTABLE", ["granules", "details"]),
         ("j", "orca", "FAILED_PRECONDITION", "NOT_REPRESENTABLE", ["granules['g000000' of collection 'c']"]),
     ],
 )
