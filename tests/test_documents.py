@@ -38,7 +38,7 @@ def client(shared_server: ServerProcess, documents: Documents) -> Iterator[JobSt
 
 
 def id_of(document: dict[str, Any]) -> str:
-    return next(document[name] for name in IDS if name in document)
+    return str(next(document[name] for name in IDS if name in document))
 
 
 def comparable(document: Any) -> Any:

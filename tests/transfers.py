@@ -14,11 +14,11 @@ from jobstatus_grpc.client import JobStatusRpcError
 CHUNK: Final = 1024 * 1024
 
 
-def requests(text: bytes, size: int = CHUNK, **first: str) -> Iterator[pb.ImportJobsRequest]:
+def requests(text: bytes, **first: str) -> Iterator[pb.ImportJobsRequest]:
     """Yield a text in messages."""
-    yield pb.ImportJobsRequest(chunk=text[:size], **first)
-    for start in range(size, len(text), size):
-        yield pb.ImportJobsRequest(chunk=text[start : start + size])
+    yield pb.ImportJobsRequest(chunk=text[:CHUNK], **first)
+    for start in range(CHUNK, len(text), CHUNK):
+        yield pb.ImportJobsRequest(chunk=text[start : start + CHUNK])
 
 
 def text_of(document: object) -> bytes:
