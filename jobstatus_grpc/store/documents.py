@@ -36,6 +36,15 @@ def read(connection: Connection, job_pks: Collection[int]) -> Mapping[int, JobDo
     return {row[0]: JobDocument(details_from_text(row[1]), row[2]) for row in found}
 
 
+def read_details(connection: Connection, jobs: Sequence[StoredJob]) -> Mapping[int, Details | None]:
+    """Return the details of those of the jobs that have any, by their rows; in one statement, if one has."""
+    told = [each.job_pk for each in jobs if each.job.details_bytes]
+    if not told:
+        return {}
+    found = connection.execute(select(_DOCUMENT.job_pk, _DOCUMENT.details).where(_DOCUMENT.job_pk.in_(told)))
+    return {row[0]: details_from_text(row[1]) for row in found}
+
+
 def write(connection: Connection, kept: Mapping[int, JobDocument], new: Collection[int]) -> None:
     """Write what is to be kept of jobs, in two statements at most.
 

@@ -7,10 +7,11 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, select, tuple_
 
-from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, granule_bytes, job_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, WholeJob, granule_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
-from jobstatus_grpc.store.trees import read_sub_jobs, tree_bytes
+from jobstatus_grpc.store.documents import read_details
+from jobstatus_grpc.store.trees import assemble, read_below, tree_bytes
 
 T = TypeVar("T")
 
@@ -35,11 +36,15 @@ def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) ->
         after = query.after if last is None else last.key
         return _read_step(connection, stored.job_pk, query, after, limit)
 
-    sub_jobs = read_sub_jobs(connection, stored)
-    budget = MAX_FRAME_BYTES - job_bytes(stored.job) - tree_bytes(sub_jobs) - ENVELOPE_BYTES
-    granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
+    below = read_below(connection, stored)
+    details = read_details(connection, [stored, *below])
+    whole = assemble(stored, below, lambda each: WholeJob(each.job, details.get(each.job_pk)))
+    budget = MAX_FRAME_BYTES - tree_bytes([whole]) - ENVELOPE_BYTES
+    granules: Sequence[Granule] = ()
+    if query.limit:
+        granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
     count = min(query.limit, fitting(granules, granule_bytes, budget))
-    return JobPage(stored, granules[:count], len(granules) > count, sub_jobs)
+    return JobPage(stored, granules[:count], len(granules) > count, whole.sub_jobs, whole.details)
 
 
 def read_all(

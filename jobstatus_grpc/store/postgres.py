@@ -160,7 +160,7 @@ cross join lateral (
 # much. A text that is too long stays in the database.
 _SELECT_FIRST_PAGES: Final = f"""
 {_GLANCE_LIMIT}
-select k.number - 1, j.document, j.granules
+select k.number - 1, j.document, j.granules, j.details
 from unnest(cast(%(project_ids)s as text[]), cast(%(job_ids)s as text[]), cast(%(limits)s as integer[]))
     with ordinality as k(project_id, job_id, page_limit, number)
 cross join lateral (
@@ -178,7 +178,10 @@ cross join lateral (
                 order by collection_id, granule_id
                 limit least(k.page_limit, {FIRST_PAGE_GRANULES}) + 1
             ) as g
-        ) end as granules
+        ) end as granules,
+        case when job.details_bytes is not null then (
+            select details from job_document where job_document.job_pk = job.job_pk
+        ) end as details
     from job
     where job.project_id = k.project_id and job.job_id = k.job_id
     limit 1

@@ -31,7 +31,7 @@ metadata: Final = MetaData(
 
 # Keys are compared by their bytes, as SQLite does, whatever the database's locale.
 _Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
-# SQLite numbers rows by itself only in columns that are exactly INTEGER.
+# SQLite numbers rows by itself, and finds them by their number, only in columns that are exactly INTEGER.
 _Pk: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row: which store it is.
@@ -121,7 +121,7 @@ Index(
 job_document: Final = Table(
     "job_document",
     metadata,
-    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("job_pk", _Pk, primary_key=True, autoincrement=False),
     Column("details", Text),
     Column("document", Text),
 )

@@ -162,11 +162,11 @@ class SqlJobStore(JobStore):
 
     @abc.abstractmethod
     def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
-        """Return the query for the number in `wanted`, and the job and the granules as JSON.
+        """Return the query for the number in `wanted`, and the job, the granules and the details as JSON.
 
         Of the pages whose job is there, in any order. The job is an array of JOB_COLUMNS, the granules are
         one of rows of GRANULE_COLUMNS: one more than the page may have if there are so many, or NULL if
-        they are not for reading with others'.
+        they are not for reading with others'. The details are as their column has them.
         """
 
     @abc.abstractmethod

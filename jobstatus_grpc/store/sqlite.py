@@ -79,7 +79,10 @@ select k.key, json_array({_JOB_NAMES}),
             order by collection_id, granule_id
             limit :most
         ) as g
-    ) end as granules
+    ) end as granules,
+    case when job.details_bytes is not null then (
+        select details from job_document where job_document.job_pk = job.job_pk
+    ) end as details
 from json_each(:wanted) as k cross join job
   on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
 """  # noqa: S608

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob, job_bytes
+from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob, own_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import StoredJob
 
@@ -84,7 +84,7 @@ def told_jobs(report: Report) -> Iterator[JobReport]:
 
 
 def read_sub_jobs(connection: Connection, stored: StoredJob) -> Sequence[WholeJob]:
-    """Return the parts of a job with all that is below them, each in the order it was first reported."""
+    """Return the parts of a job, in the order of their first reports, with all below and without details."""
     return assemble(stored, read_below(connection, stored), lambda below: WholeJob(below.job)).sub_jobs
 
 
@@ -119,5 +119,5 @@ def assemble(
 
 
 def tree_bytes(jobs: Sequence[WholeJob]) -> int:
-    """Return an upper bound of the bytes that jobs and all below them take in a frame."""
-    return sum(job_bytes(each.job) + tree_bytes(each.sub_jobs) for each in jobs)
+    """Return an upper bound of the bytes that jobs and all below them take in a frame, with their details."""
+    return sum(own_bytes(each.job) + tree_bytes(each.sub_jobs) for each in jobs)
