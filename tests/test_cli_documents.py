@@ -20,7 +20,7 @@ from shelf import DATA, data
 from transfers import orca_document
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.cli.options import Form
+from jobstatus_grpc.cli.given import Form
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.formats import AUTO, FORMATS
 from jobstatus_grpc.parsing import MAX_BATCH_BYTES, MAX_BATCH_GRANULES

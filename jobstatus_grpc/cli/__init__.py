@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from jobstatus_grpc.cli.options import Form, interval_of, labels_of, states_of, until_of
+from jobstatus_grpc.cli.given import Form, interval_of, labels_of, states_of, until_of
 
 Task = Callable[[], int]
 """What a command does; returns its exit status."""

@@ -16,7 +16,7 @@ from typing import IO, Final, NamedTuple
 import grpc
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.cli.connection import CONNECT_TIMEOUT, hinted
+from jobstatus_grpc.cli.connection import connected
 from jobstatus_grpc.cli.documents import form_asked, say_result
 from jobstatus_grpc.cli.failures import JOB_FAILED, TERMINATED, Refused
 from jobstatus_grpc.cli.terminal import clean
@@ -59,7 +59,7 @@ class _Failed(Exception):
 def follow(server: str, project_id: str, followed: Followed) -> int:
     """Import what a command prints, turn after turn; return how the jobs have ended."""
     signal.signal(signal.SIGTERM, _leave)
-    with hinted(server), JobStatusClient(server, project_id, connect_timeout=CONNECT_TIMEOUT) as client:
+    with connected(server, project_id) as client:
         while True:
             began = time.monotonic()
             try:

@@ -1,4 +1,4 @@
-"""What commands are given, as the rooms take it."""
+"""What commands are given in words, as the rooms take it."""
 
 from __future__ import annotations
 
