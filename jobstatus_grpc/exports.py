@@ -8,8 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final
 
 from jobstatus_grpc.errors import CallInterrupted, DeadlineExceeded
 from jobstatus_grpc.formats import Format, form_named, form_of
@@ -20,7 +19,7 @@ _CHUNK_BYTES: Final = MAX_FRAME_BYTES // 4
 
 
 class Exported:
-    """A document that has been written, and waits to be sent. Use it as a context manager.
+    """A document that has been written, and waits to be sent. To be closed.
 
     Attributes:
         form: the name of the form it is in.
@@ -33,12 +32,8 @@ class Exported:
         # Beyond this it waits in a file: whoever takes it may be slow.
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(MAX_FRAME_BYTES)  # noqa: SIM115
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let go of it."""
         self._file.close()
 
     def add(self, piece: str) -> None:
@@ -102,6 +97,6 @@ class DocumentExporter:
                     if deadline is not None and time.monotonic() >= deadline:
                         raise DeadlineExceeded
             except BaseException:
-                exported.__exit__(None, None, None)
+                exported.close()
                 raise
         return exported

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from typing import NamedTuple
 
 from jobstatus_grpc.errors import (
@@ -72,7 +73,7 @@ class DocumentImporter:
             InvalidRequest: the text cannot be read, or there is no such form.
         """
         results = []
-        with await self._parser.parse(upload, form, project_id) as findings:
+        with closing(await self._parser.parse(upload, form, project_id)) as findings:
             while (found := await findings.next_job()) is not None:
                 results.append(await self._take_one(found, findings, deadline))
         return results

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, Final, NamedTuple
 
 from jobstatus_grpc.errors import InvalidRequest, Violation
 from jobstatus_grpc.formats import Document, documents
@@ -116,7 +115,7 @@ def _order(report: GranuleReport) -> int:
 
 
 class Upload:
-    """A text on its way in. Use it as a context manager.
+    """A text on its way in. To be closed.
 
     Attributes:
         size: how many bytes have come.
@@ -126,12 +125,8 @@ class Upload:
         self.size = 0
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(SMALL_TEXT_BYTES)  # noqa: SIM115
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let go of it."""
         self._file.close()
 
     def add(self, chunk: bytes) -> None:
@@ -156,30 +151,30 @@ class Upload:
 
 
 class Findings:
-    """What has been found in a text, job by job. Use it as a context manager.
+    """What has been found in a text, job by job. To be closed.
 
     Args:
         next_part: returns the next part of it, `None` at the end. Called in a thread.
         executor: the threads.
+        file: what it is read from.
     """
 
-    def __init__(self, next_part: Callable[[], Finding | Batch | None], executor: Executor) -> None:
+    def __init__(
+        self,
+        next_part: Callable[[], Finding | Batch | None],
+        executor: Executor,
+        file: IO[bytes] | None = None,
+    ) -> None:
         self._next_part = next_part
         self._executor = executor
         self._ahead: Finding | None = None
         self._ended = False
-        self._held = ExitStack()
+        self._file = file
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
-
-    def keep(self, file: IO[bytes]) -> Self:
-        """Have it close a file at its end."""
-        self._held.callback(file.close)
-        return self
+    def close(self) -> None:
+        """Let go of it."""
+        if self._file is not None:
+            self._file.close()
 
     async def next_job(self) -> Finding | None:
         """Return the next job, past what is left of the one before; `None` after the last."""
@@ -238,7 +233,7 @@ class DocumentParser:
             except asyncio.CancelledError:
                 process.kill()
                 raise
-        return Findings(partial(_load, output), self._executor).keep(output)
+        return Findings(partial(_load, output), self._executor, output)
 
 
 class _ParsingProcess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -179,7 +180,7 @@ class JobDocumentServicer(pb.JobDocumentServiceServicer):
     async def ImportJobs(  # noqa: N802
         self, requests: AsyncIterable[pb.ImportJobsRequest], context: _Context
     ) -> pb.ImportJobsResponse:
-        with self._transfers.take(), Upload() as upload:
+        with self._transfers.take(), closing(Upload()) as upload:
             source = None
             async for request in self._transfers.parts(requests):
                 upload.add(documents.import_chunk(request, first=source is None))
@@ -191,7 +192,10 @@ class JobDocumentServicer(pb.JobDocumentServiceServicer):
 
     async def ExportJob(self, request: pb.ExportJobRequest, context: _Context) -> None:  # noqa: N802
         key, form = documents.export_job(request)
-        with self._transfers.take(), await self._exporter.write(key, form, deadline(context)) as exported:
+        with (
+            self._transfers.take(),
+            closing(await self._exporter.write(key, form, deadline(context))) as exported,
+        ):
             part = pb.ExportJobResponse(format=exported.form, revision=exported.revision)
             for part.chunk in exported.chunks():
                 async with self._transfers.patient():

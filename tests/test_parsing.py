@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from jobstatus_grpc.parsing import (
     SMALL_TEXT_BYTES,
     DocumentParser,
     Finding,
+    Findings,
     Upload,
     granules_bytes,
     parse,
@@ -45,17 +46,22 @@ def children() -> set[int]:
     return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
 
 
-def uploaded(text: bytes) -> Upload:
-    upload = Upload()
-    upload.add(text)
-    return upload
+@contextmanager
+def uploaded(text: bytes) -> Iterator[Upload]:
+    with closing(Upload()) as upload:
+        upload.add(text)
+        yield upload
+
+
+async def parsed(executor: ThreadPoolExecutor, upload: Upload, form: str = AUTO) -> Findings:
+    return await DocumentParser(executor).parse(upload, form, "p")
 
 
 async def found_in(
     executor: ThreadPoolExecutor, text: bytes, form: str = AUTO
 ) -> list[tuple[Finding, list[GranuleReport]]]:
     found = []
-    with uploaded(text) as upload, await DocumentParser(executor).parse(upload, form, "p") as findings:
+    with uploaded(text) as upload, closing(await parsed(executor, upload, form)) as findings:
         while (job := await findings.next_job()) is not None:
             granules: list[GranuleReport] = []
             while (batch := await findings.next_batch()) is not None:
@@ -100,7 +106,7 @@ def test_a_text_that_cannot_be_read_is_refused_alike(executor: ThreadPoolExecuto
 def test_granules_that_are_left_are_skipped(executor: ThreadPoolExecutor) -> None:
     async def jobs() -> Sequence[str]:
         text = json.dumps([orca_document(name, ["success"] * 2_500) for name in "abc"]).encode()
-        with uploaded(text) as upload, await DocumentParser(executor).parse(upload, AUTO, "p") as findings:
+        with uploaded(text) as upload, closing(await parsed(executor, upload)) as findings:
             first = await findings.next_job()
             await findings.next_batch()
             second, third = await findings.next_job(), await findings.next_job()
@@ -138,10 +144,11 @@ def test_a_batch_is_no_larger_than_a_report_may_be() -> None:
 def test_who_leaves_ends_the_process_that_parses(executor: ThreadPoolExecutor) -> None:
     text = json.dumps(orca_document("j", ["success"] * 400_000)).encode()
 
+    before = children()
+
     async def leave() -> None:
         with uploaded(text) as upload:
             parsing = asyncio.create_task(DocumentParser(executor).parse(upload, AUTO, "p"))
-            before = children()
             await asyncio.to_thread(wait_until, lambda: bool(children() - before), "the process has begun")
             parsing.cancel()
             with suppress(asyncio.CancelledError):
@@ -149,7 +156,7 @@ def test_who_leaves_ends_the_process_that_parses(executor: ThreadPoolExecutor) -
 
     begun = time.monotonic()
     run(leave())
-    wait_until(lambda: not children(), "the process is gone")
+    wait_until(lambda: children() == before, "the process is gone")
     executor.submit(lambda: None).result(10)
     assert time.monotonic() - begun < 20
 
@@ -159,11 +166,12 @@ def test_a_process_that_is_killed_is_an_error_and_the_next_text_is_parsed(
 ) -> None:
     text = json.dumps(orca_document("j", ["success"] * 400_000)).encode()
 
+    before = children()
+
     async def killed() -> None:
         parser = DocumentParser(executor)
         with uploaded(text) as upload:
             parsing = asyncio.create_task(parser.parse(upload, AUTO, "p"))
-            before = children()
             await asyncio.to_thread(wait_until, lambda: bool(children() - before), "the process has begun")
             for pid in children() - before:
                 os.kill(pid, signal.SIGKILL)
