@@ -88,8 +88,9 @@ class JobDocumentServiceServicer(object):
         (Glacier's `JobList`, SDRS's `failure_jobs`, an SNS message); 64 MiB and
         1,000 jobs with their sub-jobs at most. Each job is taken or refused for
         itself. Of a job that is refused nothing is written; a job of many granules
-        is written in batches, and has not ended before the last of them. What
-        errors other than its own interrupt can be sent again unharmed.
+        is written in batches, and has not ended before the last of them. When the
+        call fails, some of the jobs may have been taken; all can be sent again
+        unharmed.
 
         Errors of the whole text: INVALID_ARGUMENT (`INVALID_PARAMETER_VALUE`: it is
         not JSON, too large, nested too deep, or a message breaks the rules below),
