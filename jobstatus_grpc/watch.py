@@ -82,6 +82,8 @@ class WatchHub:
         self._tail = tail
         self._behind = behind
         self._catching_up = Coalescing(self._read_behind)
+        failures = Coalescing(self._read_failures)
+        self._reading = Reading(self.read_changes, self.why_gone, self.frame, failures)
         self._snapshots = snapshots
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
@@ -174,7 +176,7 @@ class WatchHub:
         """Return the feed of a job that has been delivered up to `position`; `leave` gives it back."""
         feed = self._feeds.get(stored.job_pk)
         if feed is None or feed.over:
-            feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
+            feed = Feed(stored, position, self._reading)
             self._feeds[stored.job_pk] = feed
         feed.watchers.add(alarm)
         return feed
@@ -220,6 +222,13 @@ class WatchHub:
 
     async def _read_behind(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         return await asyncio.get_running_loop().run_in_executor(self._behind, self._read, *point)
+
+    async def _read_failures(self, job_pk: int) -> bytes:
+        def read() -> bytes:
+            failures = self.store.read_failures([job_pk]).get(job_pk)
+            return b"" if failures is None else self.encoder.failures(failures)
+
+        return await asyncio.get_running_loop().run_in_executor(self._tail, read)
 
     async def why_gone(self, key: JobKey) -> JobStatusError:
         """Return why a watched job is no longer there: Replaced, or JobDeleted.

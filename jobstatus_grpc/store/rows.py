@@ -19,8 +19,10 @@ from jobstatus_grpc.model import (
     SubJobs,
     Totals,
 )
+from jobstatus_grpc.pace import Pace
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import StoredJob
+from jobstatus_grpc.store.values import Tally
 
 GRANULE_KIND: Final = 1
 JOB_KIND: Final = 2
@@ -105,6 +107,7 @@ JOB_COLUMNS: Final = tuple(
         "parent_job_id",
         "sub_jobs",
         "root_pk",
+        "tally",
     ]
 )
 # Those of them that a report may change.
@@ -206,7 +209,7 @@ def change_from_row(row: Row, stored: StoredJob) -> Change:
     return Change(revision, commit_id, change_time, item, before, totals)
 
 
-def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
+def job_row(job: Job, pace: Pace | None, commit_id: int, last_report_time: int) -> Row:
     """Return the values of REPORTED_COLUMNS."""
     code, reason = job.error or (None, None)
     return (
@@ -230,6 +233,7 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
         job.begin_time_reported,
         job.end_time_reported,
         json.dumps(job.sub_jobs) if job.sub_jobs.direct else None,
+        json.dumps([job.revision, *(pace or ())]),
         commit_id,
         last_report_time,
     )
@@ -273,7 +277,12 @@ def stored_job_from_row(row: Row) -> StoredJob:
             sub_jobs=_NO_SUB_JOBS if row[30] is None else SubJobs._make(json.loads(row[30])),
         ),
         row[0] if row[31] is None else row[31],
+        None if row[32] is None else _tally(json.loads(row[32])),
     )
+
+
+def _tally(numbers: Sequence[int]) -> Tally:
+    return Tally(numbers[0], Pace._make(numbers[1:]) if numbers[1:] else None)
 
 
 def stored_job_from_json(document: str) -> StoredJob:
