@@ -15,7 +15,7 @@ _SECOND: Final = 1_000_000
 # A period's least length, in microseconds, and the least number of granules that end in it.
 _WINDOW: Final = 30 * _SECOND
 _ENOUGH: Final = 10
-# A rest of this length, and of more than half of a period, is a rest, not a slow pace.
+# A rest of this length, and of more than twice what the pace is known from, is a rest, not a slow pace.
 _REST: Final = 10 * _WINDOW
 # A century: what would take longer is not estimated.
 _FURTHEST: Final = 36525 * 86400 * _SECOND
@@ -92,10 +92,10 @@ def advance(pace: Pace | None, ended: int, now: int, last: int) -> Pace | None:
     # Nobody knows how long those took that ended first.
     if pace is None:
         return Pace(now)
-    length, rest = now - pace.since, now - last
-    if pace.ended and rest > _REST and 2 * rest > length:
+    known = last - (pace.since if pace.before is None else pace.before)
+    if (pace.ended or pace.before is not None) and now - last > max(_REST, 2 * known):
         return Pace(now)
-    if length >= _WINDOW and pace.ended + ended >= _ENOUGH:
+    if now - pace.since >= _WINDOW and pace.ended + ended >= _ENOUGH:
         return Pace(now, 0, pace.since, pace.ended + ended)
     return pace._replace(ended=pace.ended + ended)
 

@@ -233,8 +233,8 @@ class JobStore(abc.ABC):
         """Return, for each of the pages asked for, the job and the page, read at one revision.
 
         All in three statements at most, begun after the call: nothing returned is older than it. Pages of
-        more than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read. A job may be named more than
-        once.
+        more than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read, and those of jobs with
+        failures that change meanwhile need not be. A job may be named more than once.
         """
 
     @abc.abstractmethod
