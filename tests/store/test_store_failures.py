@@ -71,9 +71,9 @@ def check_kept(store: JobStore, job_key: JobKey = JOB) -> None:
     """Check a job's failures against all of its granules."""
     found = failures(store, job_key)
     really: dict[Reason, list[Granule]] = {}
-    for each in granules(store, job_key):
-        if each.state is FAILED:
-            really.setdefault(reason_of(each), []).append(each)
+    for one in granules(store, job_key):
+        if one.state is FAILED:
+            really.setdefault(reason_of(one), []).append(one)
     if found is None:
         assert really == {}
         return
@@ -91,8 +91,8 @@ def check_kept(store: JobStore, job_key: JobKey = JOB) -> None:
         assert set(each.samples) <= {one.key for one in of_reason}
         assert each.first_time <= each.last_time <= store.read_job(job_key).job.update_time
     assert counted + found.other_count == sum(map(len, really.values()))
-    everyone = [one for page in walk(store, job_key, 7, [FAILED]) for one in page]
-    assert everyone == [one for one in granules(store, job_key) if one.state is FAILED]
+    paged = [one for page in walk(store, job_key, 7, [FAILED]) for one in page]
+    assert paged == [one for one in granules(store, job_key) if one.state is FAILED]
 
 
 def test_granules_that_fail_are_told_by_their_reasons_those_of_the_most_first(store: JobStore) -> None:
