@@ -248,11 +248,17 @@ left join failure_reason on failure_reason.job_pk = failed.job_pk
 """)  # noqa: S608
 
 
-def rewrite(connection: Connection, job_pk: int) -> None:
-    """Make the rows of a job anew, from all its granules: a program that keeps none has written it."""
+def rewrite(connection: Connection, job_pk: int, failed: bool) -> None:
+    """Make the rows of a job anew, from all its granules: a program that keeps none has written it.
+
+    Args:
+        connection: in a transaction that holds the root's lock.
+        job_pk: the job.
+        failed: whether any granule has.
+    """
     for table in (schema.failed_granule, schema.failure_reason):
         connection.execute(delete(table).where(table.c.job_pk == job_pk))
-    for statement in (_COUNT_AGAIN, _NAME_AGAIN):
+    for statement in (_COUNT_AGAIN, _NAME_AGAIN) if failed else ():
         connection.execute(statement, {"job_pk": job_pk})
 
 

@@ -76,13 +76,13 @@ class TreeGrowth:
             [(*row, self.job_pks[key]) for key, row in self._written.items()],
             [rows.log_row(self.job_pks[key], change) for key, log in group.logs.items() for change in log],
         )
-        self._write_failures(group.logs)
+        self._write_failures(group)
 
-    def _write_failures(self, logs: Mapping[JobKey, Sequence[Change]]) -> None:
-        strangers = {key for key in logs if key in self._jobs and not self._jobs[key].tells_failures}
+    def _write_failures(self, group: MergedGroup) -> None:
+        strangers = {key for key in group.jobs if key in self._jobs and not self._jobs[key].tells_failures}
         for key in strangers:
-            failures.rewrite(self._connection, self.job_pks[key])
-        followed = {self.job_pks[key]: log for key, log in logs.items() if key not in strangers}
+            failures.rewrite(self._connection, self.job_pks[key], group.jobs[key].totals.failed > 0)
+        followed = {self.job_pks[key]: log for key, log in group.logs.items() if key not in strangers}
         failures.write(self._store.failures, self._connection, followed)
 
     def _pace(self, key: JobKey, log: Sequence[Change]) -> Pace | None:
