@@ -13,7 +13,7 @@ from jobstatus_grpc.cache import AnswerCache, KeptAnswer
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, PageTokenInvalid, Violation
-from jobstatus_grpc.model import Granule, GranuleState, Job, JobKey, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleState, Job, JobKey, WholeJob
 from jobstatus_grpc.pace import Progress, outlook_of, progress_at
 from jobstatus_grpc.store.base import (
     FirstPage,
@@ -40,6 +40,7 @@ class AnswerEncoder(Protocol):
         self,
         job: Job,
         sub_jobs: Sequence[WholeJob],
+        details: Details | None,
         granules: Sequence[Granule],
         next_page_token: bytes,
         resume_token: bytes,
@@ -191,14 +192,16 @@ class StatusReader:
         return kept.answer if progress.rate is None else kept.answer + self._encoder.progress(progress)
 
     def _encode(self, query: StatusQuery, page: JobPage) -> KeptAnswer:
-        stored, granules, more, sub_jobs, failures = page
+        stored, granules, more, sub_jobs, details, failures = page
         tokens = self._tokens()
         next_page = b""
         if more:
             end = GranulePagePoint(stored.job_pk, granules[-1].key)
             next_page = tokens.granule_page_token(query.key, query.states, end)
         resume = tokens.resume_token(query.key, ResumePoint(stored.job_pk, stored.position))
-        answer = self._encoder.job_status(stored.job, sub_jobs, granules, next_page, resume, failures)
+        answer = self._encoder.job_status(
+            stored.job, sub_jobs, details, granules, next_page, resume, failures
+        )
         return KeptAnswer(stored.version, answer, outlook_of(stored.job, stored.pace))
 
     async def _run(self, read: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import failures_to_pb, job_to_pb, progress_to_pb
 from jobstatus_grpc.convert.wire import delimited, encode_granules
 from jobstatus_grpc.digest import Failures
-from jobstatus_grpc.model import Granule, Job, WholeJob
+from jobstatus_grpc.model import Details, Granule, Job, WholeJob
 from jobstatus_grpc.pace import Progress
 
 _JOB: Final = pb.GetJobStatusResponse.JOB_FIELD_NUMBER
@@ -27,6 +27,7 @@ class AnswerEncoder:
         self,
         job: Job,
         sub_jobs: Sequence[WholeJob],
+        details: Details | None,
         granules: Sequence[Granule],
         next_page_token: bytes,
         resume_token: bytes,
@@ -34,7 +35,7 @@ class AnswerEncoder:
     ) -> bytes:
         return b"".join(
             (
-                delimited(_JOB, job_to_pb(job, sub_jobs).SerializeToString()),
+                delimited(_JOB, job_to_pb(job, sub_jobs, details).SerializeToString()),
                 encode_granules(_GRANULES, granules),
                 delimited(_NEXT_PAGE_TOKEN, next_page_token) if next_page_token else b"",
                 delimited(_RESUME_TOKEN, resume_token),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobstatus import v1 as pb
+from jobstatus_grpc.convert.details import details_to_pb
 from jobstatus_grpc.digest import Failures
-from jobstatus_grpc.model import Granule, GranuleReport, ItemError, Job, JobReport, Totals, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleReport, ItemError, Job, JobReport, Totals, WholeJob
 from jobstatus_grpc.pace import Progress
 
 _MICROSECONDS: Final = 1_000_000
@@ -57,8 +58,8 @@ def granule_to_pb(granule: Granule) -> pb.Granule:
     )
 
 
-def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
-    """Return a job as a reader gets it, without granules, with these sub-jobs and what is below them."""
+def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = (), details: Details | None = None) -> pb.Job:
+    """Return a job as a reader gets it, without granules, with these details, sub-jobs and what is below."""
     begin_time, end_time = job.begin_time, job.end_time
     return pb.Job(
         project_id=job.project_id,
@@ -80,7 +81,8 @@ def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
         granules_complete=job.granules_complete,
         labels=job.labels,
         revision=job.revision,
-        sub_jobs=[job_to_pb(each.job, each.sub_jobs) for each in sub_jobs],
+        sub_jobs=[job_to_pb(each.job, each.sub_jobs, each.details) for each in sub_jobs],
+        **_details_to_pb(details),
     )
 
 
@@ -132,6 +134,7 @@ def job_report_to_pb(report: JobReport) -> pb.Job:
         granules_complete=report.granules_complete,  # type: ignore[arg-type]
         labels=report.labels,
         sub_jobs=map(job_report_to_pb, report.sub_jobs),
+        **_details_to_pb(report.details),
     )
 
 
@@ -149,6 +152,10 @@ def granule_report_to_pb(report: GranuleReport) -> pb.Granule:
         request_time=None if request_time is None else timestamp(request_time),
         end_time=None if end_time is None else timestamp(end_time),
     )
+
+
+def _details_to_pb(details: Details | None) -> dict[str, Any]:
+    return {} if details is None else {details.system: details_to_pb(details)}
 
 
 def _error_to_pb(error: ItemError | None) -> pb.ItemError | None:

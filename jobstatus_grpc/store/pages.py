@@ -13,13 +13,14 @@ from jobstatus_grpc.model import (
     Granule,
     GranuleKey,
     GranuleState,
+    WholeJob,
     granule_bytes,
-    job_bytes,
 )
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
+from jobstatus_grpc.store.documents import read_details
 from jobstatus_grpc.store.failures import FailureTables, failures_from_row
-from jobstatus_grpc.store.trees import read_sub_jobs, tree_bytes
+from jobstatus_grpc.store.trees import assemble, read_below, tree_bytes
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ _FAILED: Final = schema.failed_granule.c
 _SELECT_FAILED: Final = select(_FAILED.collection_id, _FAILED.granule_id).order_by(
     _FAILED.collection_id, _FAILED.granule_id
 )
+
+_SELECT_WITH_DOCUMENTS: Final = _SELECT_GRANULES.add_columns(_GRANULE.document)
 
 _STEP_ROWS: Final = 1000
 _SNAPSHOT_ROWS: Final = 300
@@ -63,14 +66,15 @@ def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery, re
     failures = None
     if query.after is None and stored.has_failures:
         failures = _read_failures(connection, stored.job_pk, reading.failures)
-    sub_jobs = read_sub_jobs(connection, stored)
-    taken = job_bytes(stored.job) + tree_bytes(sub_jobs) + failures_bytes(failures)
-    budget = MAX_FRAME_BYTES - taken - ENVELOPE_BYTES
-    if not query.limit:
-        return JobPage(stored, (), False, sub_jobs, failures)
-    granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
+    below = read_below(connection, stored)
+    details = read_details(connection, [stored, *below])
+    whole = assemble(stored, below, lambda each: WholeJob(each.job, details.get(each.job_pk)))
+    budget = MAX_FRAME_BYTES - tree_bytes([whole]) - failures_bytes(failures) - ENVELOPE_BYTES
+    granules: Sequence[Granule] = ()
+    if query.limit:
+        granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
     count = min(query.limit, fitting(granules, granule_bytes, budget))
-    return JobPage(stored, granules[:count], len(granules) > count, sub_jobs, failures)
+    return JobPage(stored, granules[:count], len(granules) > count, whole.sub_jobs, whole.details, failures)
 
 
 def _read_failures(connection: Connection, job_pk: int, tables: FailureTables) -> Failures:
@@ -89,24 +93,33 @@ def _read_failed(
     return [found[key] for key in keys]
 
 
-def read_all(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
+def read_all(
+    connection: Connection, job_pk: int, *, with_documents: bool = False
+) -> Iterator[Sequence[Granule]]:
     """Yield all granules of a job, some hundreds at a time: no step holds the interpreter for long."""
     query = GranuleQuery(_SNAPSHOT_ROWS)
     after = None
-    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS, with_documents):
         yield page
         after = page[-1].key
 
 
 def _read_step(
-    connection: Connection, job_pk: int, query: GranuleQuery, after: GranuleKey | None, limit: int
+    connection: Connection,
+    job_pk: int,
+    query: GranuleQuery,
+    after: GranuleKey | None,
+    limit: int,
+    with_documents: bool = False,
 ) -> list[Granule]:
-    wanted = _SELECT_GRANULES.where(_GRANULE.job_pk == job_pk).limit(limit)
+    select_granules = _SELECT_WITH_DOCUMENTS if with_documents else _SELECT_GRANULES
+    wanted = select_granules.where(_GRANULE.job_pk == job_pk).limit(limit)
     if after is not None:
         wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
-    return [rows.granule_from_row(row) for row in connection.execute(wanted)]
+    from_row = rows.granule_with_document if with_documents else rows.granule_from_row
+    return [from_row(row) for row in connection.execute(wanted)]
 
 
 def read_steps(

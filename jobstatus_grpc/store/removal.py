@@ -158,6 +158,7 @@ def purge(connection: Connection) -> bool:
     )
     if not granules and not changes and not failed:
         connection.execute(delete(schema.failure_reason).where(schema.failure_reason.c.job_pk == job_pk))
+        connection.execute(delete(schema.job_document).where(schema.job_document.c.job_pk == job_pk))
         connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))
     return True
 

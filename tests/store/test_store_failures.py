@@ -255,7 +255,7 @@ def test_a_page_has_room_for_the_failures_beside_its_granules(store: JobStore) -
         )
     page = store.read_page(JOB, GranuleQuery(10_000))
     answer = AnswerEncoder().job_status(
-        page.stored.job, (), page.granules, b"t" * 2000, b"t" * 2000, page.failures
+        page.stored.job, (), None, page.granules, b"t" * 2000, b"t" * 2000, page.failures
     )
     assert page.more
     assert len(page.granules) > 10
@@ -360,7 +360,7 @@ def test_the_migration_finds_what_has_failed_before_it(store: JobStore, database
         for name in ("failed_granule", "failure_reason"):
             connection.exec_driver_sql(f"drop table {name}")
         connection.exec_driver_sql("alter table job drop column tally")
-        connection.exec_driver_sql("update alembic_version set version_num = '1_1'")
+        connection.exec_driver_sql("update alembic_version set version_num = '1_2'")
     with connected(database_url) as connection, connection.begin():
         migrations.upgrade(connection)
     assert run(database_url, "select version_num from alembic_version") == [(schema.VERSION,)]

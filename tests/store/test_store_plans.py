@@ -15,6 +15,7 @@ from reports import FAILED, STAGED, granule
 from stored import run
 
 from jobstatus_grpc.model import (
+    Details,
     GranuleKey,
     GranuleReport,
     GranuleState,
@@ -94,6 +95,21 @@ class Filled(NamedTuple):
         with self.store.open_snapshot(_BIG) as snapshot:
             assert len(list(islice(snapshot.pages, 3))) == 3
 
+    def read_whole(self) -> None:
+        """Read a whole job, and the first of its granules."""
+        with self.store.open_whole(_BIG) as whole:
+            assert whole.details is not None
+            assert len(list(islice(whole.granules, 900))) == 900
+
+    def report_documents(self, text: str) -> None:
+        """Report details and documents of the job and of granules that are there."""
+        details = Details("sdrs", {"resource_id": text})
+        told = JobReport(*_BIG, details=details, document=text)
+        granules = [
+            GranuleReport(COLLECTION, name_of(self.size // 3 + index), document=text) for index in range(1000)
+        ]
+        assert self.store.report(Report(_BIG, told, granules)).applied == 1
+
     def read_changes(self, missed: int) -> None:
         """Read the last changes."""
         position = Position(self.big.job.revision - missed, self.big.commit_id)
@@ -157,6 +173,9 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "report, a granule": lambda filled: filled.report(1, 1),
     "report, 1000 granules": lambda filled: filled.report(1000, filled.size // 2),
     "report, 1000 new granules": lambda filled: filled.report(1000, filled.size + 1),
+    "report, details and documents": lambda filled: filled.report_documents("1"),
+    "report, details and documents again": lambda filled: filled.report_documents("2"),
+    "open_whole": lambda filled: filled.read_whole(),
     "report, granules that fail": lambda filled: filled.fail(FAILED, 1),
     "report, granules that fail again": lambda filled: filled.fail(FAILED, 2),
     "read_page, the failed": lambda filled: filled.read_failed(),
@@ -183,7 +202,9 @@ def _fill(url: str, size: int) -> StoredJob:
     fill_jobs(url, "many", size, "gone", deleted=True)
     fill_jobs(url, "many", size, "new")
     fill_jobs(url, "late", size)
-    return fill_granules(url, _BIG, size)
+    big = fill_granules(url, _BIG, size)
+    run(url, "insert into job_document (job_pk, document) select job_pk, 'a document' from job")
+    return big
 
 
 def _fill_unseen(url: str, size: int) -> StoredJob:

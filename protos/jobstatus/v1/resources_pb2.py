@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from jobstatus.v1 import details_pb2 as jobstatus_dot_v1_dot_details__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cjobstatus/v1/resources.proto\x12\x0cjobstatus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x06\n\x03Job\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1a\n\rparent_job_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06system\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08job_type\x18\x05 \x01(\tH\x02\x88\x01\x01\x12*\n\x05state\x18\x06 \x01(\x0e\x32\x16.jobstatus.v1.JobStateH\x03\x88\x01\x01\x12\x19\n\x0cnative_state\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\t \x01(\tH\x06\x88\x01\x01\x12\x14\n\x07message\x18\n \x01(\tH\x07\x88\x01\x01\x12&\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x17.jobstatus.v1.ItemError\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nbegin_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06totals\x18\x10 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12\x1e\n\x11granules_complete\x18\x11 \x01(\x08H\x08\x88\x01\x01\x12#\n\x08sub_jobs\x18\x12 \x03(\x0b\x32\x11.jobstatus.v1.Job\x12-\n\x06labels\x18\x13 \x03(\x0b\x32\x1d.jobstatus.v1.Job.LabelsEntry\x12\x10\n\x08revision\x18\x14 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_parent_job_idB\t\n\x07_systemB\x0b\n\t_job_typeB\x08\n\x06_stateB\x0f\n\r_native_stateB\n\n\x08_attemptB\x0e\n\x0c_descriptionB\n\n\x08_messageB\x14\n\x12_granules_complete\"\xa9\x03\n\x07Granule\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\ngranule_id\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1a.jobstatus.v1.GranuleStateH\x00\x88\x01\x01\x12\x19\n\x0cnative_state\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12&\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x17.jobstatus.v1.ItemError\x12\x14\n\x07message\x18\x07 \x01(\tH\x03\x88\x01\x01\x12\x30\n\x0crequest_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\x42\x08\n\x06_stateB\x0f\n\r_native_stateB\n\n\x08_attemptB\n\n\x08_message\"\xfd\x01\n\rGranuleTotals\x12\x1a\n\rpending_count\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cstaged_count\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fsucceeded_count\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_count\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11unspecified_count\x18\x05 \x01(\x05H\x04\x88\x01\x01\x42\x10\n\x0e_pending_countB\x0f\n\r_staged_countB\x12\n\x10_succeeded_countB\x0f\n\r_failed_countB\x14\n\x12_unspecified_count\"G\n\tItemError\x12\x11\n\x04\x63ode\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06reason\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_codeB\t\n\x07_reason\"d\n\rFailureDigest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12,\n\x07reasons\x18\x02 \x03(\x0b\x32\x1b.jobstatus.v1.FailureReason\x12\x13\n\x0bother_count\x18\x03 \x01(\x05\"\xd6\x01\n\rFailureReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rgranule_count\x18\x03 \x01(\x05\x12.\n\nfirst_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0fsample_granules\x18\x06 \x03(\x0b\x32\x18.jobstatus.v1.GranuleKey\"7\n\nGranuleKey\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\ngranule_id\x18\x02 \x01(\t\"v\n\x08Progress\x12\x1d\n\x10\x65nded_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x36\n\x12\x65stimated_end_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\n\x11_ended_per_second*\x82\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04*\x99\x01\n\x0cGranuleState\x12\x1d\n\x19GRANULE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15GRANULE_STATE_PENDING\x10\x01\x12\x18\n\x14GRANULE_STATE_STAGED\x10\x02\x12\x1b\n\x17GRANULE_STATE_SUCCEEDED\x10\x03\x12\x18\n\x14GRANULE_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cjobstatus/v1/resources.proto\x12\x0cjobstatus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ajobstatus/v1/details.proto\"\x91\x08\n\x03Job\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1a\n\rparent_job_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06system\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08job_type\x18\x05 \x01(\tH\x03\x88\x01\x01\x12*\n\x05state\x18\x06 \x01(\x0e\x32\x16.jobstatus.v1.JobStateH\x04\x88\x01\x01\x12\x19\n\x0cnative_state\x18\x07 \x01(\tH\x05\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x06\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\t \x01(\tH\x07\x88\x01\x01\x12\x14\n\x07message\x18\n \x01(\tH\x08\x88\x01\x01\x12&\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x17.jobstatus.v1.ItemError\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nbegin_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06totals\x18\x10 \x01(\x0b\x32\x1b.jobstatus.v1.GranuleTotals\x12\x1e\n\x11granules_complete\x18\x11 \x01(\x08H\t\x88\x01\x01\x12#\n\x08sub_jobs\x18\x12 \x03(\x0b\x32\x11.jobstatus.v1.Job\x12-\n\x06labels\x18\x13 \x03(\x0b\x32\x1d.jobstatus.v1.Job.LabelsEntry\x12\x10\n\x08revision\x18\x14 \x01(\x03\x12)\n\x04orca\x18\x15 \x01(\x0b\x32\x19.jobstatus.v1.OrcaDetailsH\x00\x12)\n\x04sdrs\x18\x16 \x01(\x0b\x32\x19.jobstatus.v1.SdrsDetailsH\x00\x12\x32\n\tsfs_turbo\x18\x17 \x01(\x0b\x32\x1d.jobstatus.v1.SfsTurboDetailsH\x00\x12/\n\x07glacier\x18\x18 \x01(\x0b\x32\x1c.jobstatus.v1.GlacierDetailsH\x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07\x64\x65tailsB\x10\n\x0e_parent_job_idB\t\n\x07_systemB\x0b\n\t_job_typeB\x08\n\x06_stateB\x0f\n\r_native_stateB\n\n\x08_attemptB\x0e\n\x0c_descriptionB\n\n\x08_messageB\x14\n\x12_granules_complete\"\xa9\x03\n\x07Granule\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\ngranule_id\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1a.jobstatus.v1.GranuleStateH\x00\x88\x01\x01\x12\x19\n\x0cnative_state\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12&\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x17.jobstatus.v1.ItemError\x12\x14\n\x07message\x18\x07 \x01(\tH\x03\x88\x01\x01\x12\x30\n\x0crequest_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\x42\x08\n\x06_stateB\x0f\n\r_native_stateB\n\n\x08_attemptB\n\n\x08_message\"\xfd\x01\n\rGranuleTotals\x12\x1a\n\rpending_count\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cstaged_count\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fsucceeded_count\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_count\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11unspecified_count\x18\x05 \x01(\x05H\x04\x88\x01\x01\x42\x10\n\x0e_pending_countB\x0f\n\r_staged_countB\x12\n\x10_succeeded_countB\x0f\n\r_failed_countB\x14\n\x12_unspecified_count\"G\n\tItemError\x12\x11\n\x04\x63ode\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06reason\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_codeB\t\n\x07_reason\"d\n\rFailureDigest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12,\n\x07reasons\x18\x02 \x03(\x0b\x32\x1b.jobstatus.v1.FailureReason\x12\x13\n\x0bother_count\x18\x03 \x01(\x05\"\xd6\x01\n\rFailureReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rgranule_count\x18\x03 \x01(\x05\x12.\n\nfirst_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0fsample_granules\x18\x06 \x03(\x0b\x32\x18.jobstatus.v1.GranuleKey\"7\n\nGranuleKey\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\ngranule_id\x18\x02 \x01(\t\"v\n\x08Progress\x12\x1d\n\x10\x65nded_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x36\n\x12\x65stimated_end_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\n\x11_ended_per_second*\x82\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04*\x99\x01\n\x0cGranuleState\x12\x1d\n\x19GRANULE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15GRANULE_STATE_PENDING\x10\x01\x12\x18\n\x14GRANULE_STATE_STAGED\x10\x02\x12\x1b\n\x17GRANULE_STATE_SUCCEEDED\x10\x03\x12\x18\n\x14GRANULE_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOB_LABELSENTRY']._loaded_options = None
   _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=2179
-  _globals['_JOBSTATE']._serialized_end=2309
-  _globals['_GRANULESTATE']._serialized_start=2312
-  _globals['_GRANULESTATE']._serialized_end=2465
-  _globals['_JOB']._serialized_start=80
-  _globals['_JOB']._serialized_end=923
-  _globals['_JOB_LABELSENTRY']._serialized_start=747
-  _globals['_JOB_LABELSENTRY']._serialized_end=792
-  _globals['_GRANULE']._serialized_start=926
-  _globals['_GRANULE']._serialized_end=1351
-  _globals['_GRANULETOTALS']._serialized_start=1354
-  _globals['_GRANULETOTALS']._serialized_end=1607
-  _globals['_ITEMERROR']._serialized_start=1609
-  _globals['_ITEMERROR']._serialized_end=1680
-  _globals['_FAILUREDIGEST']._serialized_start=1682
-  _globals['_FAILUREDIGEST']._serialized_end=1782
-  _globals['_FAILUREREASON']._serialized_start=1785
-  _globals['_FAILUREREASON']._serialized_end=1999
-  _globals['_GRANULEKEY']._serialized_start=2001
-  _globals['_GRANULEKEY']._serialized_end=2056
-  _globals['_PROGRESS']._serialized_start=2058
-  _globals['_PROGRESS']._serialized_end=2176
+  _globals['_JOBSTATE']._serialized_start=2405
+  _globals['_JOBSTATE']._serialized_end=2535
+  _globals['_GRANULESTATE']._serialized_start=2538
+  _globals['_GRANULESTATE']._serialized_end=2691
+  _globals['_JOB']._serialized_start=108
+  _globals['_JOB']._serialized_end=1149
+  _globals['_JOB_LABELSENTRY']._serialized_start=962
+  _globals['_JOB_LABELSENTRY']._serialized_end=1007
+  _globals['_GRANULE']._serialized_start=1152
+  _globals['_GRANULE']._serialized_end=1577
+  _globals['_GRANULETOTALS']._serialized_start=1580
+  _globals['_GRANULETOTALS']._serialized_end=1833
+  _globals['_ITEMERROR']._serialized_start=1835
+  _globals['_ITEMERROR']._serialized_end=1906
+  _globals['_FAILUREDIGEST']._serialized_start=1908
+  _globals['_FAILUREDIGEST']._serialized_end=2008
+  _globals['_FAILUREREASON']._serialized_start=2011
+  _globals['_FAILUREREASON']._serialized_end=2225
+  _globals['_GRANULEKEY']._serialized_start=2227
+  _globals['_GRANULEKEY']._serialized_end=2282
+  _globals['_PROGRESS']._serialized_start=2284
+  _globals['_PROGRESS']._serialized_end=2402
 # @@protoc_insertion_point(module_scope)
