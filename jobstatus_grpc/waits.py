@@ -7,6 +7,7 @@ there is a job beside all who wait for one.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -139,7 +140,7 @@ class Wait:
 
     async def _follow(self, stored: StoredJob) -> StoredJob | None:
         """Return the job as soon as what is waited for holds; `None` if it has to be read again."""
-        feed = self._hub.join(stored, stored.position, self._alarm)
+        feed = self._hub.join(stored, stored.position, time.monotonic(), self._alarm)
         try:
             if len(feed.watchers) == 1:
                 # Nobody could be told of what was committed between the reading and the joining.
