@@ -139,8 +139,7 @@ def _moves(log: Sequence[Change]) -> dict[GranuleKey, _Move]:
         item = change.item
         if isinstance(item, Granule):
             had = change.previous_state is GranuleState.FAILED
-            # Who fails and is tried again in one transaction has neither failed before nor after it.
-            if had or item.state is GranuleState.FAILED or (latest and item.key in latest):
+            if had or item.state is GranuleState.FAILED:
                 had_failed.setdefault(item.key, had)
                 latest[item.key] = change
     return {

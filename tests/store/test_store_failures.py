@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,8 +25,10 @@ from jobstatus_grpc.model import (
     JobState,
     Report,
 )
-from jobstatus_grpc.store import migrations, schema
+from jobstatus_grpc.store import first_pages, migrations, schema
 from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobStore, NoPage
+from jobstatus_grpc.store.queries import Query
+from jobstatus_grpc.store.rows import Row
 from jobstatus_grpc.store.sql import SqlJobStore
 
 NO_DISK = ItemError("E.1", "no disk")
@@ -239,6 +242,29 @@ def test_only_first_pages_tell_the_failures_and_only_failed_granules_have_pages_
     assert [one.granule_id for one in page.granules] == names[24::3]
     assert (page.more, page.failures) == (False, None)
     assert len(store.read_page(JOB, GranuleQuery(100, None, [FAILED, STAGED])).granules) == 60
+
+
+def test_a_first_page_never_has_the_failures_of_another_revision(store: JobStore, database_url: str) -> None:
+    assert isinstance(store, SqlJobStore)
+    store.report(job(failed("a"), granule("b")))
+    with store.glance(time.monotonic() + 10) as ask:
+        asked = 0
+
+        def interrupted(query: Query) -> Sequence[Row]:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                store.report(only(failed("b")))
+            return ask(query)
+
+        (page,) = first_pages.read(interrupted, store, [FirstPage(JOB, 10)])
+    assert asked == 2
+    if database_url.startswith("postgresql"):
+        assert page is NoPage.LARGE
+    else:
+        assert isinstance(page, JobPage)
+        assert page.failures is not None
+        assert page.failures.position == page.stored.position != store.read_job(JOB).position
 
 
 def test_a_page_has_room_for_the_failures_beside_its_granules(store: JobStore) -> None:
