@@ -32,7 +32,7 @@ _WATCHING: Final = (
         "snapshots",
         "stalls",
     ),
-    *("streams", "waits", "watch"),
+    *("streams", "unheard", "waits", "watch"),
     *("reports", "retention"),
 )
 _READING: Final = ("batches", "cache", "reads")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,9 +14,10 @@ from reports import JOB, PENDING, STAGED, granule, job, only
 from stored import copied
 
 from jobstatus_grpc.model import Delivery
-from jobstatus_grpc.store.base import JobStore
+from jobstatus_grpc.store.base import JobStore, News
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import ResumePoint
+from jobstatus_grpc.unheard import Unheard
 
 
 def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_where_the_feed_is(
@@ -50,6 +53,54 @@ def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_wh
             asyncio.run(main(pool, tail))
         finally:
             released.set()
+
+
+class Held(Watch):
+    """A stream whose first frame waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def send(self, frame: bytes) -> None:
+        self.came.set()
+        await self.go.wait()
+        await super().send(frame)
+
+
+def everything(room: HubRoom, job_pk: int) -> None:
+    room.hub._hear(News(everything=True))
+
+
+@pytest.mark.parametrize("tell", [lambda room, job_pk: room.hub.hint(job_pk), everything])
+def test_news_that_come_before_a_stream_has_got_to_its_feed_are_looked_into(
+    store: JobStore, tell: Callable[[HubRoom, int], None]
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room = HubRoom(store, pool)
+        job_pk = store.report(job(granule("a", PENDING))).job_pk
+        async with watching(room, None, held := Held()):
+            await held.came.wait()
+            result = store.report(only(granule("a", STAGED)))
+            tell(room, job_pk)
+            held.go.set()
+            await happened(lambda: held.revision == result.position.revision, 20)
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))
+
+
+def test_news_of_more_jobs_than_are_remembered_are_news_of_any() -> None:
+    unheard = Unheard()
+    moment = time.monotonic()
+    unheard.note(1)
+    assert unheard.since(1, moment)
+    assert not unheard.since(2, moment)
+    assert not unheard.since(1, time.monotonic() + 1)
+    for job_pk in range(3, 10_004):
+        unheard.note(job_pk)
+    assert unheard.since(2, moment)
 
 
 def test_a_stream_begun_after_a_restore_gets_nothing_that_its_feed_still_has(

@@ -42,17 +42,17 @@ def reporter(store: JobStore, reports: Sequence[Report]) -> Callable[[], list[Re
     return lambda: [store.report(report) for report in reports]
 
 
-def check_history(store: JobStore, url: str, results: Sequence[ReportResult]) -> None:
+def check_history(store: JobStore, url: str, results: Sequence[ReportResult], key: JobKey = JOB) -> None:
     """Check that the log, the granules, the totals and the answers tell one story."""
     job_pk = results[0].job_pk
     log = log_rows(url, job_pk)
     assert [row.revision for row in log] == list(range(1, len(log) + 1))
-    stored = store.read_job(JOB)
+    stored = store.read_job(key)
     assert stored.position == (log[-1].revision, log[-1].commit_id)
     changes = history(store, job_pk, first_position(url, job_pk))
     assert len(changes) == len(log) - 1
     folded = fold(changes, after=1)
-    assert sorted(folded.values()) == granules(store, JOB)
+    assert sorted(folded.values()) == granules(store, key)
     assert stored.job.totals == count(folded.values()) == log[-1].totals
     # Each transaction's rows stand together, and each that changed something has rows of its own.
     starts = [
@@ -139,13 +139,15 @@ def test_a_granule_reported_by_all_at_once_is_counted_once(store: JobStore, data
 
 
 def test_one_job_created_by_many_at_once_is_one_job(store: JobStore, database_url: str) -> None:
-    works = [reporter(store, [job(granule(f"g{thread}"))]) for thread in range(THREADS)]
-    results = [result for each in at_once(works) for result in each]
-    assert len({result.job_pk for result in results}) == 1
-    assert sum(row.granule_id is None for row in log_rows(database_url, results[0].job_pk)) == 1
-    assert store.read_job(JOB).job.totals == Totals(pending=THREADS)
-    assert run(database_url, "SELECT count(*) FROM job")[0][0] == 1
-    check_history(store, database_url, results)
+    for turn in range(20):
+        key = JobKey("p", f"j{turn}")
+        works = [reporter(store, [job(granule(f"g{thread}"), key=key)]) for thread in range(THREADS)]
+        results = [result for each in at_once(works) for result in each]
+        assert len({result.job_pk for result in results}) == 1
+        assert sum(row.granule_id is None for row in log_rows(database_url, results[0].job_pk)) == 1
+        assert store.read_job(key).job.totals == Totals(pending=THREADS)
+        assert run(database_url, "SELECT count(*) FROM job")[0][0] == turn + 1
+        check_history(store, database_url, results, key)
 
 
 def test_one_job_created_by_two_stores_at_once_is_one_job(store: JobStore, database_url: str) -> None:
