@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
 import pytest
 from reports import FAILED, JOB, PENDING, STAGED, SUCCEEDED, count, fold, granule, job, only
-from stored import first_position, granules, history, log_rows, run
+from sqlalchemy import Connection
+from stored import first_position, granules, history, log_rows, opened, run
 
 from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.model import JobKey, JobState, Report, Totals
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult
+from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult, StoredJob
 from jobstatus_grpc.store.sql import SqlJobStore
 
 T = TypeVar("T")
@@ -148,6 +150,32 @@ def test_one_job_created_by_many_at_once_is_one_job(store: JobStore, database_ur
         assert store.read_job(key).job.totals == Totals(pending=THREADS)
         assert run(database_url, "SELECT count(*) FROM job")[0][0] == turn + 1
         check_history(store, database_url, results, key)
+
+
+def test_a_job_that_another_reports_while_its_lock_is_looked_for_is_locked_after_all(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[int | None] = []
+    with opened(postgres_url) as store, opened(postgres_url) as other:
+        assert isinstance(store, SqlJobStore)
+        lock = store.write_locked
+
+        @contextmanager
+        def lock_late(
+            end: float, key: JobKey, parent_job_id: str | None = None
+        ) -> Iterator[tuple[Connection, StoredJob | None]]:
+            with lock(end, key, parent_job_id) as (connection, root):
+                locked.append(root and root.job.revision)
+                if root is None:
+                    other.report(job(granule("a")))
+                yield connection, root
+
+        monkeypatch.setattr(store, "write_locked", lock_late)
+        result = store.report(job(granule("b")))
+        # There was nothing to lock at first, and then the other's job of two revisions.
+        assert locked == [None, 2]
+        assert result.position.revision == 3
+        assert store.read_job(JOB).job.totals == Totals(pending=2)
 
 
 def test_one_job_created_by_two_stores_at_once_is_one_job(store: JobStore, database_url: str) -> None:
