@@ -11,7 +11,7 @@ from jobstatus_grpc.batches import Batches
 from jobstatus_grpc.cache import AnswerCache, KeptAnswer
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, PageTokenInvalid, Violation
-from jobstatus_grpc.model import Granule, GranuleState, Job, JobKey, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleState, Job, JobKey, WholeJob
 from jobstatus_grpc.store.base import (
     FirstPage,
     GranuleQuery,
@@ -37,6 +37,7 @@ class AnswerEncoder(Protocol):
         self,
         job: Job,
         sub_jobs: Sequence[WholeJob],
+        details: Details | None,
         granules: Sequence[Granule],
         next_page_token: bytes,
         resume_token: bytes,
@@ -150,10 +151,7 @@ class StatusReader:
         """Answer a first page that is too large to be read with others; shared by who waits for it."""
 
         def read() -> bytes:
-            if query.limit:
-                return self._keep(query, self._store.read_page(query.key, GranuleQuery(query.limit)))
-            stored, sub_jobs = self._store.read_tree(query.key)
-            return self._keep(query, JobPage(stored, (), False, sub_jobs))
+            return self._keep(query, self._store.read_page(query.key, GranuleQuery(query.limit)))
 
         return await self._run(read)
 
@@ -179,14 +177,14 @@ class StatusReader:
         return answer
 
     def _encode(self, query: StatusQuery, page: JobPage) -> bytes:
-        stored, granules, more, sub_jobs = page
+        stored, granules, more, sub_jobs, details = page
         tokens = self._tokens()
         next_page = b""
         if more:
             end = GranulePagePoint(stored.job_pk, granules[-1].key)
             next_page = tokens.granule_page_token(query.key, query.states, end)
         resume = tokens.resume_token(query.key, ResumePoint(stored.job_pk, stored.position))
-        return self._encoder.job_status(stored.job, sub_jobs, granules, next_page, resume)
+        return self._encoder.job_status(stored.job, sub_jobs, details, granules, next_page, resume)
 
     async def _run(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, read)

@@ -8,7 +8,7 @@ from typing import Final
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import job_to_pb
 from jobstatus_grpc.convert.wire import delimited, encode_granules
-from jobstatus_grpc.model import Granule, Job, WholeJob
+from jobstatus_grpc.model import Details, Granule, Job, WholeJob
 
 _JOB: Final = pb.GetJobStatusResponse.JOB_FIELD_NUMBER
 _GRANULES: Final = pb.GetJobStatusResponse.GRANULES_FIELD_NUMBER
@@ -23,13 +23,14 @@ class AnswerEncoder:
         self,
         job: Job,
         sub_jobs: Sequence[WholeJob],
+        details: Details | None,
         granules: Sequence[Granule],
         next_page_token: bytes,
         resume_token: bytes,
     ) -> bytes:
         return b"".join(
             (
-                delimited(_JOB, job_to_pb(job, sub_jobs).SerializeToString()),
+                delimited(_JOB, job_to_pb(job, sub_jobs, details).SerializeToString()),
                 encode_granules(_GRANULES, granules),
                 delimited(_NEXT_PAGE_TOKEN, next_page_token) if next_page_token else b"",
                 delimited(_RESUME_TOKEN, resume_token),

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from jobstatus_grpc.model import Position
 from jobstatus_grpc.store import rows
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, JobPage, NoPage, Version
+from jobstatus_grpc.store.documents import details_from_text
 from jobstatus_grpc.store.queries import Ask, Query
 
 # Pages whose granules take more bytes than this, as JSON, are read alone: a hundred pages are in memory at
@@ -22,7 +23,7 @@ class Dialect(Protocol):
         """Return the query for job_pk, revision and commit_id of those that are there."""
 
     def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
-        """Return the query for the number in `wanted`, and the job and the granules as JSON."""
+        """Return the query for the number in `wanted`, and the job, the granules and the details as JSON."""
 
 
 def read(ask: Ask, dialect: Dialect, wanted: Sequence[FirstPage]) -> list[JobPage | NoPage]:
@@ -35,19 +36,20 @@ def read(ask: Ask, dialect: Dialect, wanted: Sequence[FirstPage]) -> list[JobPag
     ]
     missing = [number for number, page in enumerate(found) if page is NoPage.NO_JOB]
     if missing:
-        for index, job, granules in ask(dialect.first_pages_query([wanted[number] for number in missing])):
+        for index, *texts in ask(dialect.first_pages_query([wanted[number] for number in missing])):
             number = missing[index]
-            found[number] = _page(job, granules, wanted[number].limit)
+            found[number] = _page(wanted[number].limit, *texts)
     return found
 
 
-def _page(document: str, granules: str | None, limit: int) -> JobPage | NoPage:
+def _page(limit: int, document: str, granules: str | None, details: str | None) -> JobPage | NoPage:
     stored = rows.stored_job_from_json(document)
     if stored.job.sub_jobs.direct or (limit and granules is None):
         return NoPage.LARGE
+    told = details_from_text(details)
     if granules is None:
-        return JobPage(stored, (), False)
+        return JobPage(stored, (), False, details=told)
     found = rows.granules_from_json(granules)
     # Of a job that has no more than this a longer page has all, too.
     count = min(limit, FIRST_PAGE_GRANULES)
-    return JobPage(stored, found[:count], len(found) > count)
+    return JobPage(stored, found[:count], len(found) > count, details=told)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from jobstatus_grpc.merge import Merged, MergedGroup, Refusal
 from jobstatus_grpc.model import Job, JobKey, Position
-from jobstatus_grpc.store import rows, trees
+from jobstatus_grpc.store import documents, rows, trees
 from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
 
 if TYPE_CHECKING:
@@ -63,8 +63,24 @@ class TreeGrowth:
         Raises:
             JobTaken: a new job is not new any more; the transaction is to begin again.
         """
-        if not group.jobs:
-            return
+        if group.jobs:
+            self._write_jobs(group)
+        # What is kept may change where nothing else does, and without a revision.
+        if group.documents:
+            kept = {self.job_pks[key]: each for key, each in group.documents.items()}
+            new = {self.job_pks[key] for key in group.documents if key not in self._jobs}
+            documents.write(self._connection, kept, new)
+        if group.granule_documents:
+            self._store.write_granule_documents(
+                self._connection,
+                [
+                    (self.job_pks[job], *key, document)
+                    for job, changed in group.granule_documents.items()
+                    for key, document in changed.items()
+                ],
+            )
+
+    def _write_jobs(self, group: MergedGroup) -> None:
         self._written = {
             key: rows.job_row(job, self._commit_id, self._report_time(key)) for key, job in group.jobs.items()
         }

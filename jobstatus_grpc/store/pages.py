@@ -7,10 +7,11 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, select, tuple_
 
-from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, granule_bytes, job_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, WholeJob, granule_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
-from jobstatus_grpc.store.trees import read_sub_jobs, tree_bytes
+from jobstatus_grpc.store.documents import read_details
+from jobstatus_grpc.store.trees import assemble, read_below, tree_bytes
 
 T = TypeVar("T")
 
@@ -19,6 +20,8 @@ _GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
 _SELECT_GRANULES: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS)).order_by(
     _GRANULE.collection_id, _GRANULE.granule_id
 )
+
+_SELECT_WITH_DOCUMENTS: Final = _SELECT_GRANULES.add_columns(_GRANULE.document)
 
 # The usual page, and the one more that tells whether others follow.
 _STEP_ROWS: Final = 1001
@@ -34,32 +37,45 @@ def read_page(connection: Connection, stored: StoredJob, query: GranuleQuery) ->
         after = query.after if last is None else last.key
         return _read_step(connection, stored.job_pk, query, after, limit)
 
-    sub_jobs = read_sub_jobs(connection, stored)
-    budget = MAX_FRAME_BYTES - job_bytes(stored.job) - tree_bytes(sub_jobs) - ENVELOPE_BYTES
-    granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
+    below = read_below(connection, stored)
+    details = read_details(connection, [stored, *below])
+    whole = assemble(stored, below, lambda each: WholeJob(each.job, details.get(each.job_pk)))
+    budget = MAX_FRAME_BYTES - tree_bytes([whole]) - ENVELOPE_BYTES
+    granules: Sequence[Granule] = ()
+    if query.limit:
+        granules = read_steps(read_step, granule_bytes, budget, query.limit, _STEP_ROWS)
     count = min(query.limit, fitting(granules, granule_bytes, budget))
-    return JobPage(stored, granules[:count], len(granules) > count, sub_jobs)
+    return JobPage(stored, granules[:count], len(granules) > count, whole.sub_jobs, whole.details)
 
 
-def read_all(connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
+def read_all(
+    connection: Connection, job_pk: int, *, with_documents: bool = False
+) -> Iterator[Sequence[Granule]]:
     """Yield all granules of a job, some hundreds at a time: no step holds the interpreter for long."""
     query = GranuleQuery(_SNAPSHOT_ROWS)
     after = None
-    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS):
+    while page := _read_step(connection, job_pk, query, after, _SNAPSHOT_ROWS, with_documents):
         yield page
         after = page[-1].key
 
 
 def _read_step(
-    connection: Connection, job_pk: int, query: GranuleQuery, after: GranuleKey | None, limit: int
+    connection: Connection,
+    job_pk: int,
+    query: GranuleQuery,
+    after: GranuleKey | None,
+    limit: int,
+    with_documents: bool = False,
 ) -> list[Granule]:
-    wanted = _SELECT_GRANULES.where(_GRANULE.job_pk == job_pk).limit(limit)
+    select_granules = _SELECT_WITH_DOCUMENTS if with_documents else _SELECT_GRANULES
+    wanted = select_granules.where(_GRANULE.job_pk == job_pk).limit(limit)
     if after is not None:
         wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
     if query.states:
         wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
+    from_row = rows.granule_with_document if with_documents else rows.granule_from_row
     # The driver's own rows: SQLAlchemy's cost as much again.
-    return list(map(rows.granule_from_row, connection.execute(wanted).cursor.fetchall()))
+    return list(map(from_row, connection.execute(wanted).cursor.fetchall()))
 
 
 def read_steps(

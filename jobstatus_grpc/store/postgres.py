@@ -78,12 +78,12 @@ _BEGIN_LOCKED: Final = text(f"{_BEGIN}{trees.SELECT_ROOT} for update")
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
 # no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""
-select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
+select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document
 from (select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now) as c
 left join (
     unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
     cross join lateral (
-        select {", ".join(_GRANULE_NAMES)}
+        select {", ".join(_GRANULE_NAMES)}, document
         from granule
         where granule.job_pk = :job_pk
           and granule.collection_id = k.collection_id and granule.granule_id = k.granule_id
@@ -108,6 +108,19 @@ with logged as materialized (
 )
 insert into change ({", ".join(_LOG_NAMES)})
 select {", ".join(_LOG_NAMES)} from logged
+""")  # noqa: S608
+# By the key's index, once for each key, as above. Where a row is does not change under the root's lock.
+_WRITE_DOCUMENTS: Final = text(f"""
+update granule set document = k.document
+from unnest({", ".join(f"cast(:{name} as {type_}[])" for name, type_ in rows.DOCUMENT_COLUMNS)})
+    as k(job_pk, collection_id, granule_id, document)
+cross join lateral (
+    select g.ctid
+    from granule as g
+    where g.job_pk = k.job_pk and g.collection_id = k.collection_id and g.granule_id = k.granule_id
+    limit 1
+) as place
+where granule.ctid = place.ctid
 """)  # noqa: S608
 _INSERT_JOBS: Final = text(f"""
 insert into job ({", ".join(rows.NEW_JOB_COLUMNS)})
@@ -146,7 +159,7 @@ cross join lateral (
 # much. A text that is too long stays in the database.
 _SELECT_FIRST_PAGES: Final = f"""
 {_GLANCE_LIMIT}
-select k.number - 1, j.document, j.granules
+select k.number - 1, j.document, j.granules, j.details
 from unnest(cast(%(project_ids)s as text[]), cast(%(job_ids)s as text[]), cast(%(limits)s as integer[]))
     with ordinality as k(project_id, job_id, page_limit, number)
 cross join lateral (
@@ -164,7 +177,10 @@ cross join lateral (
                 order by collection_id, granule_id
                 limit least(k.page_limit, {FIRST_PAGE_GRANULES}) + 1
             ) as g
-        ) end as granules
+        ) end as granules,
+        case when job.details_bytes is not null then (
+            select details from job_document where job_document.job_pk = job.job_pk
+        ) end as details
     from job
     where job.project_id = k.project_id and job.job_id = k.job_id
     limit 1
@@ -255,7 +271,7 @@ class PostgresJobStore(SqlJobStore):
                 "granule_ids": array_literal(key.granule_id for key in keys),
             },
         ).all()
-        granules = [rows.granule_from_row(row[1:]) for row in found if row[1] is not None]
+        granules = [rows.granule_with_document(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -277,6 +293,11 @@ class PostgresJobStore(SqlJobStore):
         if len(jobs) > 1:
             others = zip(_TOLD_NAMES, zip(*jobs[1:], strict=True), strict=True)
             connection.execute(_WRITE_JOBS, {name: array_literal(values) for name, values in others})
+
+    def write_granule_documents(self, connection: Connection, documents: Sequence[rows.Row]) -> None:
+        columns = zip(rows.DOCUMENT_COLUMNS, zip(*documents, strict=True), strict=True)
+        parameters = {column.name: array_literal(values) for column, values in columns}
+        connection.execute(_WRITE_DOCUMENTS, parameters)
 
     def announce(self, job_pk: int) -> None:
         if self._notify:

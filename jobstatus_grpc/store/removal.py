@@ -152,6 +152,7 @@ def purge(connection: Connection) -> bool:
         connection, delete(schema.change).where(_CHANGE.job_pk == job_pk), tuple_(_CHANGE.revision)
     )
     if not granules and not changes:
+        connection.execute(delete(schema.job_document).where(schema.job_document.c.job_pk == job_pk))
         connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))
     return True
 

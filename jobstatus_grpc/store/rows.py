@@ -51,6 +51,12 @@ GRANULE_COLUMNS: Final = (
     TypedColumn("update_time", "bigint"),
     TypedColumn("revision", "bigint"),
 )
+# A granule's document, as it is written.
+DOCUMENT_COLUMNS: Final = (
+    TypedColumn("job_pk", "bigint"),
+    *GRANULE_COLUMNS[:2],
+    TypedColumn("document", "text"),
+)
 COUNT_COLUMNS: Final = (
     TypedColumn("unspecified_count", "integer"),
     TypedColumn("pending_count", "integer"),
@@ -105,6 +111,7 @@ JOB_COLUMNS: Final = tuple(
         "parent_job_id",
         "sub_jobs",
         "root_pk",
+        "details_bytes",
     ]
 )
 # Those of them that a report may change.
@@ -123,8 +130,11 @@ NEW_JOB_COLUMNS: Final = (
     *("project_id", "job_id", "create_time", "change_floor", "root_pk", "parent_pk", "parent_job_id"),
 )
 SELECT_JOB: Final = select(*JOB_COLUMNS)
-# What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own.
-_SUB_JOB_FIELDS: Final = tuple(field for field in Job._fields if field not in {"project_id", "sub_jobs"})
+# What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own. Details
+# are in no change.
+_SUB_JOB_FIELDS: Final = tuple(
+    field for field in Job._fields if field not in {"project_id", "sub_jobs", "details_bytes"}
+)
 _JOB_FIELDS: Final = tuple(
     field
     for field in _SUB_JOB_FIELDS
@@ -151,6 +161,13 @@ def granule_from_row(row: Row) -> Granule:
         update,
         revision,
     )
+
+
+def granule_with_document(row: Row) -> Granule:
+    """Return the granule in a row of GRANULE_COLUMNS and its document."""
+    *columns, document = row
+    granule = granule_from_row(columns)
+    return granule if document is None else granule._replace(document=document)
 
 
 def granules_from_json(document: str) -> list[Granule]:
@@ -235,6 +252,7 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
         job.begin_time_reported,
         job.end_time_reported,
         json.dumps(job.sub_jobs) if job.sub_jobs.direct else None,
+        job.details_bytes or None,
         commit_id,
         last_report_time,
     )
@@ -276,6 +294,7 @@ def stored_job_from_row(row: Row) -> StoredJob:
             end_time_reported=bool(row[28]),
             parent_job_id=row[29],
             sub_jobs=_NO_SUB_JOBS if row[30] is None else SubJobs._make(json.loads(row[30])),
+            details_bytes=row[32] or 0,
         ),
         row[0] if row[31] is None else row[31],
     )

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 # The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
 # minor can.
-VERSION: Final = "1_1"
+VERSION: Final = "1_2"
 
 metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
@@ -31,7 +31,7 @@ metadata: Final = MetaData(
 
 # Keys are compared by their bytes, as SQLite does, whatever the database's locale.
 _Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
-# SQLite numbers rows by itself only in columns that are exactly INTEGER.
+# SQLite numbers rows by itself, and finds them by their number, only in columns that are exactly INTEGER.
 _Pk: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row: which store it is.
@@ -43,7 +43,8 @@ store: Final = Table(
 )
 
 # One row a job: everything a report touches. `job_id` is NULL from `delete_time` on. A root has neither
-# `root_pk` nor `parent_pk`; `sub_jobs` are the numbers of `model.SubJobs`, NULL where there are none.
+# `root_pk` nor `parent_pk`; `sub_jobs` are the numbers of `model.SubJobs`, NULL where there are none, as
+# `details_bytes`, which tells that there are details and how much of the tree's limit they take.
 job: Final = Table(
     "job",
     metadata,
@@ -82,6 +83,7 @@ job: Final = Table(
     Column("delete_time", BigInteger),
     Column("parent_job_id", _Key),
     Column("sub_jobs", Text),
+    Column("details_bytes", Integer),
     UniqueConstraint("project_id", "job_id"),
     sqlite_autoincrement=True,  # A job_pk is never given twice.
 )
@@ -115,7 +117,17 @@ Index(
     sqlite_where=job.c.delete_time.is_not(None),
 )
 
-# The latest state of each granule. No other index, and room in the pages: updates stay in place.
+# What is rarely touched of a job: its details and its source document. No row where there is neither.
+job_document: Final = Table(
+    "job_document",
+    metadata,
+    Column("job_pk", _Pk, primary_key=True, autoincrement=False),
+    Column("details", Text),
+    Column("document", Text),
+)
+
+# The latest state of each granule. No other index, and room in the pages: updates stay in place. `document`
+# is what a source's entry has beyond the other columns: mostly NULL.
 granule: Final = Table(
     "granule",
     metadata,
@@ -132,6 +144,7 @@ granule: Final = Table(
     Column("end_time", BigInteger),
     Column("update_time", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("document", Text),
     postgresql_with={"fillfactor": "80"},
     sqlite_with_rowid=False,
 )

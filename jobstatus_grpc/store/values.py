@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from jobstatus_grpc.model import (
     Change,
+    Details,
     Granule,
     GranuleKey,
     GranuleState,
@@ -84,7 +85,7 @@ class GranuleQuery(NamedTuple):
     """Which granules of a job a page holds.
 
     Attributes:
-        limit: how many at most; positive.
+        limit: how many at most; 0 for the job alone.
         after: the last key of the page before; `None` for the first page.
         states: only granules in one of these; empty for all.
     """
@@ -101,13 +102,16 @@ class JobPage(NamedTuple):
         stored: the job.
         granules: in key order, together at most `MAX_FRAME_BYTES`.
         more: whether others follow.
-        sub_jobs: the job's parts, without granules, in the order in which they were first reported.
+        sub_jobs: the job's parts with their details, without granules, in the order in which they were first
+            reported.
+        details: the job's.
     """
 
     stored: StoredJob
     granules: Sequence[Granule]
     more: bool
     sub_jobs: Sequence[WholeJob] = ()
+    details: Details | None = None
 
 
 class FirstPage(NamedTuple):

@@ -107,7 +107,7 @@ def test_an_answer_is_the_bytes_that_the_generated_code_makes(
         next_page_token=next_page,
         resume_token=resume,
     )
-    assert AnswerEncoder().job_status(job, (), page, next_page, resume) == answer.SerializeToString()
+    assert AnswerEncoder().job_status(job, (), None, page, next_page, resume) == answer.SerializeToString()
 
 
 @given(jobs, st.lists(granules, max_size=5), st.booleans(), st.booleans(), st.binary(max_size=60))

@@ -6,20 +6,19 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import TypeVar
 
 import pytest
 from reports import FAILED, JOB, PENDING, STAGED, SUCCEEDED, count, fold, granule, job, only
-from sqlalchemy import Connection
-from stored import first_position, granules, history, log_rows, opened, run
+from sqlalchemy import event
+from stored import first_position, granules, history, log_rows, run
 
 from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.model import JobKey, JobState, Report, Totals
 from jobstatus_grpc.store import open_store
-from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult, StoredJob
+from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult
 from jobstatus_grpc.store.sql import SqlJobStore
 
 T = TypeVar("T")
@@ -37,7 +36,9 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(begin, works))
+        begun = [pool.submit(begin, work) for work in works]
+    assert [work.exception() for work in begun] == [None] * len(works)
+    return [work.result() for work in begun]
 
 
 def reporter(store: JobStore, reports: Sequence[Report]) -> Callable[[], list[ReportResult]]:
@@ -106,6 +107,38 @@ def test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done(
         assert other.result() == "written before"
 
 
+def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked(
+    store: SqlJobStore, database_url: str
+) -> None:
+    if database_url.startswith("sqlite"):
+        # Nobody else reports while the file is locked.
+        return
+    other = open_store(database_url)
+    locked: list[bool] = []
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "for update" in statement and not locked:
+            other.report(job(granule("a")))
+            locked.append(False)
+
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "insert into change" in statement:
+            later = pool.submit(other.report, only(granule("b")))
+            locked[0] = later in wait([later], 0.5).not_done
+
+    try:
+        other.prepare()
+        with ThreadPoolExecutor(1) as pool:
+            event.listen(store.writes, "after_cursor_execute", look)
+            event.listen(store.writes, "before_cursor_execute", write)
+            result = store.report(job(granule("c")))
+        assert locked == [True]
+        assert result.position.revision == 3
+        assert store.read_job(JOB).job.totals == Totals(pending=3)
+    finally:
+        other.close()
+
+
 def test_reports_of_the_same_granules_at_once_are_merged_one_after_the_other(
     store: JobStore, database_url: str
 ) -> None:
@@ -150,32 +183,6 @@ def test_one_job_created_by_many_at_once_is_one_job(store: JobStore, database_ur
         assert store.read_job(key).job.totals == Totals(pending=THREADS)
         assert run(database_url, "SELECT count(*) FROM job")[0][0] == turn + 1
         check_history(store, database_url, results, key)
-
-
-def test_a_job_that_another_reports_while_its_lock_is_looked_for_is_locked_after_all(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locked: list[int | None] = []
-    with opened(postgres_url) as store, opened(postgres_url) as other:
-        assert isinstance(store, SqlJobStore)
-        lock = store.write_locked
-
-        @contextmanager
-        def lock_late(
-            end: float, key: JobKey, parent_job_id: str | None = None
-        ) -> Iterator[tuple[Connection, StoredJob | None]]:
-            with lock(end, key, parent_job_id) as (connection, root):
-                locked.append(root and root.job.revision)
-                if root is None:
-                    other.report(job(granule("a")))
-                yield connection, root
-
-        monkeypatch.setattr(store, "write_locked", lock_late)
-        result = store.report(job(granule("b")))
-        # There was nothing to lock at first, and then the other's job of two revisions.
-        assert locked == [None, 2]
-        assert result.position.revision == 3
-        assert store.read_job(JOB).job.totals == Totals(pending=2)
 
 
 def test_one_job_created_by_two_stores_at_once_is_one_job(store: JobStore, database_url: str) -> None:

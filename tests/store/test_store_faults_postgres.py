@@ -25,7 +25,7 @@ from jobstatus_grpc.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
-from jobstatus_grpc.model import MAX_GRANULE_BYTES, Report, Totals
+from jobstatus_grpc.model import MAX_GRANULE_BYTES, Details, Report, Totals
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobStore, ReportResult
 from jobstatus_grpc.store.postgres import PostgresJobStore
@@ -199,6 +199,28 @@ def test_a_creation_whose_commit_is_in_doubt_is_taken_once(
     check_taken_once(far, postgres_url, proxy, report, cuts)
     assert far.read_job(JOB).job.revision == 4
     assert run(postgres_url, "SELECT count(*) FROM job")[0][0] == 1
+
+
+@pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER)], ids=" then ".join)
+def test_what_is_kept_of_a_report_in_doubt_is_kept_once(
+    far: JobStore, proxy: Proxy, postgres_url: str, cuts: tuple[Moment, ...]
+) -> None:
+    first, last = Details("sdrs", {"resource_id": "1"}), Details("sdrs", {"resource_id": "2"})
+    far.report(job(granule("a", document="1"), granule("b"), details=first, document="1"))
+    proxy.cut_commits(*cuts)
+    result = far.report(
+        job(granule("a", document=""), granule("b", document="2"), details=last, document="2")
+    )
+    assert (result.applied, result.unchanged, result.position.revision) == (1, 2, 4)
+    # Of this one nothing is found in the log: it is written again, and is what it was.
+    proxy.cut_commits(*cuts)
+    result = far.report(job(granule("b", document="3"), document="3"))
+    assert (result.unchanged, result.changed, result.position.revision) == (2, False, 4)
+    assert proxy.commits_cut == 2 * len(cuts)
+    with far.open_whole(JOB) as whole:
+        assert (whole.details, whole.document) == (last, "3")
+        assert [each.document for each in whole.granules] == [None, "3"]
+    assert run(postgres_url, "select count(*) from job_document") == [(1,)]
 
 
 @pytest.mark.parametrize("cut", [BEFORE, AFTER])

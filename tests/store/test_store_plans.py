@@ -14,7 +14,16 @@ from postgres import PostgresServer
 from reports import STAGED, granule
 from stored import run
 
-from jobstatus_grpc.model import GranuleKey, GranuleReport, JobKey, JobReport, JobState, Position, Report
+from jobstatus_grpc.model import (
+    Details,
+    GranuleKey,
+    GranuleReport,
+    JobKey,
+    JobReport,
+    JobState,
+    Position,
+    Report,
+)
 from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobQuery, JobStore, StoredJob
 from jobstatus_grpc.store.sql import SqlJobStore
@@ -61,6 +70,21 @@ class Filled(NamedTuple):
         """Read the first pages of a snapshot."""
         with self.store.open_snapshot(_BIG) as snapshot:
             assert len(list(islice(snapshot.pages, 3))) == 3
+
+    def read_whole(self) -> None:
+        """Read a whole job, and the first of its granules."""
+        with self.store.open_whole(_BIG) as whole:
+            assert whole.details is not None
+            assert len(list(islice(whole.granules, 900))) == 900
+
+    def report_documents(self, text: str) -> None:
+        """Report details and documents of the job and of granules that are there."""
+        details = Details("sdrs", {"resource_id": text})
+        told = JobReport(*_BIG, details=details, document=text)
+        granules = [
+            GranuleReport(COLLECTION, name_of(self.size // 3 + index), document=text) for index in range(1000)
+        ]
+        assert self.store.report(Report(_BIG, told, granules)).applied == 1
 
     def read_changes(self, missed: int) -> None:
         """Read the last changes."""
@@ -125,6 +149,9 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "report, a granule": lambda filled: filled.report(1, 1),
     "report, 1000 granules": lambda filled: filled.report(1000, filled.size // 2),
     "report, 1000 new granules": lambda filled: filled.report(1000, filled.size + 1),
+    "report, details and documents": lambda filled: filled.report_documents("1"),
+    "report, details and documents again": lambda filled: filled.report_documents("2"),
+    "open_whole": lambda filled: filled.read_whole(),
     "prune_changes": lambda filled: filled.store.prune_changes(_FUTURE, filled.big.job_pk - 1),
     "prune_changes, nothing to do": lambda filled: filled.store.prune_changes(_FUTURE, 1),
     "prune_jobs": lambda filled: filled.prune_ended(),
@@ -144,7 +171,9 @@ def _fill(url: str, size: int) -> StoredJob:
     fill_jobs(url, "many", size, "gone", deleted=True)
     fill_jobs(url, "many", size, "new")
     fill_jobs(url, "late", size)
-    return fill_granules(url, _BIG, size)
+    big = fill_granules(url, _BIG, size)
+    run(url, "insert into job_document (job_pk, document) select job_pk, 'a document' from job")
+    return big
 
 
 def _fill_unseen(url: str, size: int) -> StoredJob:
