@@ -14,6 +14,7 @@ JobStatusError
 ├── ResourceExhausted
 │   ├── QuotaReached         some will go: trying again helps
 │   │   ├── TooManyReports
+│   │   ├── TooManyTransfers documents on their way in or out
 │   │   └── TooManyWatches
 │   ├── ResponseFull         some of what was asked for has to be asked for again
 │   └── StoreFull
@@ -22,6 +23,7 @@ JobStatusError
 │   ├── ServerDraining
 │   ├── StreamExpired
 │   ├── WatcherTooSlow       its client has stopped reading
+│   ├── ClientTooSlow        it neither sends a document's next part nor reads it
 │   └── CallInterrupted
 ├── DeadlineExceeded
 ├── NotServed                the server has no such method
@@ -217,6 +219,18 @@ class TooManyReports(QuotaReached):
         super().__init__(f"{limit} reports of this job are waiting already", {"limit": str(limit)})
 
 
+class TooManyTransfers(QuotaReached):
+    """Too many documents are on their way in and out."""
+
+    reason = "TOO_MANY_TRANSFERS"
+    subject = "imports and exports of one server"
+    retry_delay = 2.0
+
+    def __init__(self, limit: int) -> None:
+        text = f"{limit} documents are on their way in or out of this server already"
+        super().__init__(text, {"limit": str(limit)})
+
+
 class TooManyWatches(QuotaReached):
     """Too many watches are open, of one project or together.
 
@@ -307,6 +321,15 @@ class WatcherTooSlow(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the client has stopped reading: watch again from the last resume token")
+
+
+class ClientTooSlow(Unavailable):
+    """The client has neither sent the next part of a document, nor read it."""
+
+    reason = "CLIENT_TOO_SLOW"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing has come or gone for {seconds:g} s: send, or ask for, the document again")
 
 
 class CallInterrupted(Unavailable):

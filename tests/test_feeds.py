@@ -60,7 +60,7 @@ def test_a_look_that_comes_during_a_read_leads_to_another_one(store: JobStore) -
 
         feed = feed_of(room, slowly)
         feed.look()
-        await read.wait()
+        await happened(read.is_set, SOON)
         # Committed after what has been read, and told before that has arrived.
         result = store.report(only(granule("a", STAGED)))
         feed.look()

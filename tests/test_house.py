@@ -35,9 +35,17 @@ _WATCHING: Final = (
     *("streams", "unheard", "waits", "watch"),
     *("reports", "retention"),
 )
+_DOCUMENTS: Final = ("exports", "imports", "parsing", "transfers")
 _READING: Final = ("batches", "cache", "reads")
 _CLIENT_CORE: Final = (
-    *("client.core", "client.durations", "client.errors", "client.queries", "client.reports"),
+    *(
+        "client.core",
+        "client.documents",
+        "client.durations",
+        "client.errors",
+        "client.queries",
+        "client.reports",
+    ),
     *("client.servers", "client.steps", "client.updates", "client.watching"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
@@ -68,8 +76,15 @@ _RULES: Final[Mapping[str, Rule]] = {
     "convert": Rule(
         ("digest", "model", "errors", "json_text", "pace", "convert"), ("jobstatus", "google.protobuf")
     ),
+    "parsing": Rule(("errors", "model", "json_text", "formats")),
+    "transfers": Rule(("errors",)),
+    "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),
+    "exports": Rule(("errors", "model", "formats", "store.base")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule(
+        (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
+        ("grpc", "jobstatus", "google.protobuf"),
+    ),
     "config": Rule(("errors",)),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
@@ -88,6 +103,7 @@ _RULES: Final[Mapping[str, Rule]] = {
         (
             *_PURE,
             *_WATCHING,
+            *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
             *("leaving", "transport"),
         ),
@@ -110,7 +126,14 @@ _INTERFACES: Final = (
     *(
         "batches",
         "cache",
-        *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
+        *(
+            "client.aio",
+            "client.blocking",
+            "client.core",
+            "client.documents",
+            "client.errors",
+            "client.queries",
+        ),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
         "config",
         "convert.details",
@@ -125,6 +148,7 @@ _INTERFACES: Final = (
         "formats",
         "formats.base",
     ),
+    *("exports", "imports", "parsing", "transfers", "convert.documents"),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
     *(
         "port",

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.details import details_to_pb
 from jobstatus_grpc.digest import Failures
-from jobstatus_grpc.model import Details, Granule, GranuleReport, ItemError, Job, JobReport, Totals, WholeJob
+from jobstatus_grpc.model import Details, Granule, ItemError, Job, Totals, WholeJob
 from jobstatus_grpc.pace import Progress
 
 _MICROSECONDS: Final = 1_000_000
@@ -111,46 +111,6 @@ def progress_to_pb(progress: Progress) -> pb.Progress:
     return pb.Progress(
         ended_per_second=progress.rate,
         estimated_end_time=None if end_time is None else timestamp(end_time),
-    )
-
-
-def job_report_to_pb(report: JobReport) -> pb.Job:
-    """Return what a reporter says about a job, as the wire carries it."""
-    begin_time, end_time = report.begin_time, report.end_time
-    return pb.Job(
-        project_id=report.project_id,
-        job_id=report.job_id,
-        parent_job_id=report.parent_job_id,
-        system=report.system,
-        job_type=report.job_type,
-        state=report.state,  # type: ignore[arg-type]
-        native_state=report.native_state,
-        attempt=report.attempt,
-        description=report.description,
-        message=report.message,
-        error=_error_to_pb(report.error),
-        begin_time=None if begin_time is None else timestamp(begin_time),
-        end_time=None if end_time is None else timestamp(end_time),
-        granules_complete=report.granules_complete,  # type: ignore[arg-type]
-        labels=report.labels,
-        sub_jobs=map(job_report_to_pb, report.sub_jobs),
-        **_details_to_pb(report.details),
-    )
-
-
-def granule_report_to_pb(report: GranuleReport) -> pb.Granule:
-    """Return what a reporter says about a granule, as the wire carries it."""
-    request_time, end_time = report.request_time, report.end_time
-    return pb.Granule(
-        collection_id=report.collection_id,
-        granule_id=report.granule_id,
-        state=report.state,  # type: ignore[arg-type]
-        native_state=report.native_state,
-        attempt=report.attempt,
-        error=_error_to_pb(report.error),
-        message=report.message,
-        request_time=None if request_time is None else timestamp(request_time),
-        end_time=None if end_time is None else timestamp(end_time),
     )
 
 

@@ -25,9 +25,7 @@ BUGS: Final[Sequence[Bug]] = (
     Bug(
         "a_read_begins_after_the_position",
         [Edit("store/history.py", "revision >= {revision}", "revision > {revision}")],
-        tests(
-            "store/test_store_changes.py", "test_the_changes_after_any_position_are_all_that_follow[sqlite]"
-        ),
+        tests("test_feeds.py", "test_a_look_that_comes_during_a_read_leads_to_another_one[sqlite]"),
     ),
     Bug(
         "the_cursor_is_the_time_of_a_change",
@@ -112,7 +110,7 @@ BUGS: Final[Sequence[Bug]] = (
         [Edit("store/report.py", "if root is None and any(", "if False and any(")],
         tests(
             "store/test_store_concurrency.py",
-            "test_one_job_created_by_many_at_once_is_one_job[postgresql]",
+            "test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked[postgresql]",
         ),
     ),
     Bug(

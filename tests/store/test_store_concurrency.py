@@ -6,12 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import TypeVar
 
 import pytest
 from reports import FAILED, JOB, PENDING, STAGED, SUCCEEDED, count, fold, granule, job, only
+from sqlalchemy import event
 from stored import first_position, granules, history, log_rows, run
 
 from jobstatus_grpc.errors import JobNotFound
@@ -35,7 +36,9 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(begin, works))
+        begun = [pool.submit(begin, work) for work in works]
+    assert [work.exception() for work in begun] == [None] * len(works)
+    return [work.result() for work in begun]
 
 
 def reporter(store: JobStore, reports: Sequence[Report]) -> Callable[[], list[ReportResult]]:
@@ -102,6 +105,41 @@ def test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done(
                 other.result(0.5)
             connection.exec_driver_sql("update job set message = 'written before'")
         assert other.result() == "written before"
+
+
+def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked(
+    store: SqlJobStore, database_url: str
+) -> None:
+    if database_url.startswith("sqlite"):
+        # Nobody else reports while the file is locked.
+        return
+    other = open_store(database_url)
+    locked: list[bool] = []
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "for update" in statement and not locked:
+            other.report(job(granule("a")))
+            locked.append(False)
+
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "insert into change" in statement:
+            later = pool.submit(other.report, only(granule("b")))
+            locked[0] = later in wait([later], 0.5).not_done
+
+    try:
+        other.prepare()
+        with ThreadPoolExecutor(2) as pool:
+            event.listen(store.writes, "after_cursor_execute", look)
+            event.listen(store.writes, "before_cursor_execute", write)
+            reporting = pool.submit(store.report, job(granule("c")))
+            wait([reporting])
+        # Before what becomes of two that write at once: the database's own keys keep them apart.
+        assert locked == [True]
+        result = reporting.result()
+        assert result.position.revision == 3
+        assert store.read_job(JOB).job.totals == Totals(pending=3)
+    finally:
+        other.close()
 
 
 def test_reports_of_the_same_granules_at_once_are_merged_one_after_the_other(
