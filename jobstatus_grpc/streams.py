@@ -22,6 +22,7 @@ from jobstatus_grpc.errors import (
 )
 from jobstatus_grpc.feeds import Feed, Place, Replaced
 from jobstatus_grpc.model import Delivery, JobKey, Totals, WholeJob
+from jobstatus_grpc.pace import NO_PROGRESS, Progress, outlook_of, progress_at
 from jobstatus_grpc.snapshots import Snapshot
 from jobstatus_grpc.stalls import NEVER
 from jobstatus_grpc.store.base import StoredJob
@@ -48,6 +49,9 @@ _LONGEST_FIRST: Final = 8.0
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
 _OUTAGE_PAUSE: Final = 1.0
+
+# How long a heartbeat waits for what it tells besides, in seconds.
+_SOON: Final = 0.1
 
 _SNAPSHOT_INTERRUPTED: Final = "SNAPSHOT_INTERRUPTED"
 
@@ -91,6 +95,12 @@ def _next_turn(now: float, turn: float, interval: float) -> float:
     if now - turn < _LATE * interval:
         return turn + interval
     return (now // interval + 2) * interval
+
+
+def _progress(feed: Feed) -> Progress:
+    """Return how fast a job gets on at this moment."""
+    outlook = outlook_of(feed.stored.job, feed.stored.pace)
+    return progress_at(outlook, time.time_ns() // 1000)
 
 
 class _Enough(Exception):
@@ -267,8 +277,10 @@ class Stream:
                         raise _Enough
                 elif feed.over is not None:
                     raise feed.over.with_traceback(None)
+                elif feed.lacks_failures:
+                    await self._patiently(feed.read_failures())
                 elif feed.holds(position):
-                    await self._send(self._hub.encoder.completed(feed.stored.job, self._place.token))
+                    await self._complete(feed)
                     return
                 else:
                     point = await self._rejoin(feed, point)
@@ -290,7 +302,7 @@ class Stream:
         self._stored, self._last_read = feed.stored, feed.last_read
         due = self._spoke + self._beat
         if now >= due or not self._sent:
-            return self._heartbeat()
+            return self._heartbeat(feed)
         return self._alarm.wait(min(due, self._expires, until), news)
 
     async def _rejoin(self, feed: Feed, point: ResumePoint) -> ResumePoint:
@@ -344,13 +356,26 @@ class Stream:
     def _heartbeat_due(self) -> float:
         return self._spoke + (self._beat if self._sent else min(self._beat, _LONGEST_FIRST))
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, feed: Feed | None = None) -> None:
+        if feed is not None and feed.failures_due:
+            # What cannot be read at once is told as it was: a heartbeat does not wait.
+            with suppress(TimeoutError, StoreUnavailable):
+                async with asyncio.timeout(_SOON):
+                    await feed.read_failures()
         last_report_time = None if self._stored is None else self._stored.last_report_time
         frame = self._hub.encoder.heartbeat(
             *self._place,
             lag=time.monotonic() - self._last_read,
             last_report_time=last_report_time,
             news_mode=self._hub.news_mode,
+            failures=b"" if feed is None else feed.failures,
+            progress=NO_PROGRESS if feed is None else _progress(feed),
+        )
+        await self._send(frame)
+
+    async def _complete(self, feed: Feed) -> None:
+        frame = self._hub.encoder.completed(
+            feed.stored.job, self._place.token, feed.failures, _progress(feed)
         )
         await self._send(frame)
 

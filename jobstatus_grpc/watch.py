@@ -83,6 +83,8 @@ class WatchHub:
         self._tail = tail
         self._behind = behind
         self._catching_up = Coalescing(self._read_behind)
+        failures = Coalescing(self._read_failures)
+        self._reading = Reading(self.read_changes, self.why_gone, self.frame, failures)
         self._snapshots = snapshots
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
@@ -185,7 +187,7 @@ class WatchHub:
         """
         feed = self._feeds.get(stored.job_pk)
         if feed is None or feed.over:
-            feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
+            feed = Feed(stored, position, self._reading)
             self._feeds[stored.job_pk] = feed
             if self._unheard.since(stored.job_pk, moment):
                 feed.look()
@@ -233,6 +235,13 @@ class WatchHub:
 
     async def _read_behind(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         return await asyncio.get_running_loop().run_in_executor(self._behind, self._read, *point)
+
+    async def _read_failures(self, job_pk: int) -> bytes:
+        def read() -> bytes:
+            failures = self.store.read_failures([job_pk]).get(job_pk)
+            return b"" if failures is None else self.encoder.failures(failures)
+
+        return await asyncio.get_running_loop().run_in_executor(self._tail, read)
 
     async def why_gone(self, key: JobKey) -> JobStatusError:
         """Return why a watched job is no longer there: Replaced, or JobDeleted.

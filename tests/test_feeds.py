@@ -13,7 +13,7 @@ from stored import copied, log_rows
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.deliveries import Entry
-from jobstatus_grpc.feeds import Feed, Reading
+from jobstatus_grpc.feeds import Feed
 from jobstatus_grpc.model import Delivery, JobState, Position
 from jobstatus_grpc.store.base import ChangeBatch, JobStore
 
@@ -36,7 +36,7 @@ def in_room(store: JobStore, play: Callable[[HubRoom], Coroutine[Any, Any, None]
 def feed_of(room: HubRoom, changes: Callable[[int, Position], Awaitable[Read]] | None = None) -> Feed:
     """Return a feed of the job, from where it is now."""
     stored = room.store.read_job(JOB)
-    reading = Reading(changes or room.hub.read_changes, room.hub.why_gone, room.hub.frame)
+    reading = room.hub._reading._replace(changes=changes or room.hub.read_changes)
     return Feed(stored, stored.position, reading)
 
 
@@ -60,7 +60,7 @@ def test_a_look_that_comes_during_a_read_leads_to_another_one(store: JobStore) -
 
         feed = feed_of(room, slowly)
         feed.look()
-        await read.wait()
+        await happened(read.is_set, SOON)
         # Committed after what has been read, and told before that has arrived.
         result = store.report(only(granule("a", STAGED)))
         feed.look()

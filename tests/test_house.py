@@ -19,7 +19,7 @@ _MAX_FILE_LINES: Final = 450
 _MAX_FUNCTION_LINES: Final = 45
 _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
-_PURE: Final = ("model", "errors", "merge", "tokens")
+_PURE: Final = ("digest", "model", "errors", "merge", "pace", "tokens")
 _WATCHING: Final = (
     *(
         "alarms",
@@ -69,11 +69,13 @@ _RULES: Final[Mapping[str, Rule]] = {
     "store.values": Rule(_PURE),
     "json_text": Rule(("errors",)),
     "formats": Rule(("model", "errors", "json_text", "formats")),
-    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", "reads", *_WATCHING))),
+    **dict.fromkeys(_WATCHING, Rule((*_PURE, "store.base", "reads", *_WATCHING))),
     "batches": Rule(("errors",)),
-    "cache": Rule(("store.base",)),
-    "reads": Rule(("model", "errors", "tokens", "store.base", "coalescing", *_READING)),
-    "convert": Rule(("model", "errors", "json_text", "convert"), ("jobstatus", "google.protobuf")),
+    "cache": Rule(("pace", "store.base")),
+    "reads": Rule((*_PURE, "store.base", "coalescing", *_READING)),
+    "convert": Rule(
+        ("digest", "model", "errors", "json_text", "pace", "convert"), ("jobstatus", "google.protobuf")
+    ),
     "parsing": Rule(("errors", "model", "json_text", "formats")),
     "transfers": Rule(("errors",)),
     "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),

@@ -79,12 +79,16 @@ EXPECTATIONS: Final = (
     Expectation("JobReportService/ReportJob", ('"applied_count": 3', "JOB_STATE_PENDING")),
     Expectation(
         """'{"job_id": "restore-7"}' 127.0.0.1:50051 jobstatus.v1.JobStatusService/WatchJob""",
-        ('"snapshot"', '"changes"', '"completed"', "JOB_STATE_FAILED"),
+        ('"snapshot"', '"changes"', '"completed"', "JOB_STATE_FAILED", '"failures"', '"sample_granules"'),
         way=Way.BESIDE,
     ),
     Expectation("jobstatus watch restore-7", ("has ended: FAILED",), (1,), Way.BESIDE),
     Expectation("GRANULE_STATE_STAGED", ("JOB_STATE_RUNNING",)),
     Expectation("the archive refused", ("JOB_STATE_FAILED", '"applied_count": 2')),
+    Expectation(
+        '"JOB_VIEW_BASIC"',
+        ('"failures"', '"AccessDenied"', '"the archive refused"', '"tile-2"', '"granule_count": 1'),
+    ),
     Expectation('["GRANULE_STATE_FAILED"]', ('"AccessDenied"', '"the archive refused"', '"tile-2"')),
     Expectation("JobReportService/DeleteJob", ("{",)),
     Expectation(

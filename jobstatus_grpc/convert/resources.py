@@ -10,7 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.details import details_to_pb
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import Details, Granule, ItemError, Job, Totals, WholeJob
+from jobstatus_grpc.pace import Progress
 
 _MICROSECONDS: Final = 1_000_000
 
@@ -81,6 +83,34 @@ def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = (), details: Details | No
         revision=job.revision,
         sub_jobs=[job_to_pb(each.job, each.sub_jobs, each.details) for each in sub_jobs],
         **_details_to_pb(details),
+    )
+
+
+def failures_to_pb(failures: Failures) -> pb.FailureDigest:
+    """Return why granules have failed as a reader gets it."""
+    return pb.FailureDigest(
+        revision=failures.position.revision,
+        reasons=[
+            pb.FailureReason(
+                code=each.reason.code,
+                reason=each.reason.text,
+                granule_count=each.granule_count,
+                first_time=timestamp(each.first_time),
+                last_time=timestamp(each.last_time),
+                sample_granules=[pb.GranuleKey(**key._asdict()) for key in each.samples],
+            )
+            for each in failures.reasons
+        ],
+        other_count=failures.other_count,
+    )
+
+
+def progress_to_pb(progress: Progress) -> pb.Progress:
+    """Return how fast a job gets on as a reader gets it."""
+    end_time = progress.estimated_end_time
+    return pb.Progress(
+        ended_per_second=progress.rate,
+        estimated_end_time=None if end_time is None else timestamp(end_time),
     )
 
 

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
     JobKey,
     NewsMode,
@@ -231,9 +232,9 @@ class JobStore(abc.ABC):
     ) -> Sequence[JobPage | NoPage]:
         """Return, for each page asked for, the job with its details and the page, read at one revision.
 
-        All in two statements at most, begun after the call: nothing returned is older than it. Pages of more
-        than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read. A job may be named more than
-        once.
+        All in three statements at most, begun after the call: nothing returned is older than it. Pages of
+        more than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read, and those of jobs with
+        failures that change meanwhile need not be. A job may be named more than once.
         """
 
     @abc.abstractmethod
@@ -289,6 +290,13 @@ class JobStore(abc.ABC):
     @abc.abstractmethod
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
         """Return the heads of those of the jobs that exist."""
+
+    @abc.abstractmethod
+    def read_failures(self, job_pks: Collection[int]) -> Mapping[int, Failures]:
+        """Return why granules of jobs have failed, of those of the jobs that exist.
+
+        At a cost that does not depend on how many have.
+        """
 
     @abc.abstractmethod
     def listen(self) -> NewsSource:

@@ -28,6 +28,7 @@ from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
 from jobstatus_grpc.store.postgres_connection import connect
+from jobstatus_grpc.store.postgres_failures import PostgresFailures
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
@@ -194,6 +195,8 @@ _SELECT_HISTORY: Final = _GLANCE_LIMIT + history.statement(
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
+    failures = PostgresFailures()
+
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(engine(url, write_connections), engine(url, read_connections))
         self._url = url
@@ -325,6 +328,10 @@ class PostgresJobStore(SqlJobStore):
                 "limits": array_literal(page.limit for page in wanted),
             },
         )
+
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        query = self.failures.query(job_pks)
+        return Query(_GLANCE_LIMIT + query.statement, query.parameters)
 
     def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
         return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})

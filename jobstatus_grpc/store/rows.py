@@ -19,8 +19,10 @@ from jobstatus_grpc.model import (
     SubJobs,
     Totals,
 )
+from jobstatus_grpc.pace import Pace
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import StoredJob
+from jobstatus_grpc.store.values import Tally
 
 GRANULE_KIND: Final = 1
 JOB_KIND: Final = 2
@@ -112,6 +114,7 @@ JOB_COLUMNS: Final = tuple(
         "sub_jobs",
         "root_pk",
         "details_bytes",
+        "tally",
     ]
 )
 # Those of them that a report may change.
@@ -228,7 +231,7 @@ def changes_from_json(document: str, stored: StoredJob) -> list[Change]:
     return [change_from_row(row, stored) for row in json.loads(document)]
 
 
-def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
+def job_row(job: Job, pace: Pace | None, commit_id: int, last_report_time: int) -> Row:
     """Return the values of REPORTED_COLUMNS."""
     code, reason = job.error or (None, None)
     return (
@@ -253,6 +256,7 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
         job.end_time_reported,
         json.dumps(job.sub_jobs) if job.sub_jobs.direct else None,
         job.details_bytes or None,
+        json.dumps([job.revision, *(pace or ())]),
         commit_id,
         last_report_time,
     )
@@ -297,7 +301,12 @@ def stored_job_from_row(row: Row) -> StoredJob:
             details_bytes=row[32] or 0,
         ),
         row[0] if row[31] is None else row[31],
+        None if row[33] is None else _tally(json.loads(row[33])),
     )
+
+
+def _tally(numbers: Sequence[int]) -> Tally:
+    return Tally(numbers[0], Pace._make(numbers[1:]) if numbers[1:] else None)
 
 
 def stored_job_from_json(document: str) -> StoredJob:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, update
 
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, NotARoot, StoreUnavailable
 from jobstatus_grpc.model import (
     Granule,
@@ -39,6 +40,7 @@ from jobstatus_grpc.store.base import (
     Snapshot,
     StoredJob,
 )
+from jobstatus_grpc.store.failures import FailureTables, failures_from_row
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
@@ -56,7 +58,10 @@ class SqlJobStore(JobStore):
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
+        failures: the tables of failures.
     """
+
+    failures: FailureTables
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -168,6 +173,10 @@ class SqlJobStore(JobStore):
         one of rows of GRANULE_COLUMNS: one more than the page may have if there are so many, or NULL if
         they are not for reading with others'. The details are as their column has them.
         """
+
+    @abc.abstractmethod
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        """Return the query for the failures of jobs, as `FailureTables.query` does, for a glance."""
 
     @abc.abstractmethod
     def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
@@ -287,7 +296,7 @@ class SqlJobStore(JobStore):
 
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
         return self._reading(
-            lambda connection: pages.read_page(connection, _find_job(connection, key), query), deadline
+            lambda connection: pages.read_page(connection, _find_job(connection, key), query, self), deadline
         )
 
     def read_first_pages(
@@ -363,6 +372,13 @@ class SqlJobStore(JobStore):
             with self.glance(end) as ask:
                 found = ask(self.heads_query(job_pks))
                 return {row[0]: Head(Position(row[1], row[2]), row[3]) for row in found}
+
+        return self._retry(run, None) if job_pks else {}
+
+    def read_failures(self, job_pks: Collection[int]) -> Mapping[int, Failures]:
+        def run(end: float) -> Mapping[int, Failures]:
+            with self.glance(end) as ask:
+                return {row[0]: failures_from_row(row) for row in ask(self.failures_query(job_pks))}
 
         return self._retry(run, None) if job_pks else {}
 

@@ -21,6 +21,7 @@ from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
+from jobstatus_grpc.store.sqlite_failures import SqliteFailures
 
 # Asking costs some microseconds, so a commit of another process is seen at once, as people measure it.
 _NEWS_INTERVAL: Final = 0.02
@@ -96,6 +97,8 @@ _SELECT_HISTORY: Final = history.statement("json_array({})", "group_concat({})",
 
 class SqliteJobStore(SqlJobStore):
     """A store in an SQLite file, in WAL mode, durable at every commit."""
+
+    failures = SqliteFailures()
 
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
@@ -204,6 +207,9 @@ class SqliteJobStore(SqlJobStore):
         limits = [min(page.limit, FIRST_PAGE_GRANULES) for page in wanted]
         keys = [(*page.key, page.limit) for page in wanted]
         return Query(_SELECT_FIRST_PAGES, {"wanted": json.dumps(keys), "most": max(limits) + 1})
+
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        return self.failures.query(job_pks)
 
     def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
         return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})

@@ -107,7 +107,8 @@ def test_an_answer_is_the_bytes_that_the_generated_code_makes(
         next_page_token=next_page,
         resume_token=resume,
     )
-    assert AnswerEncoder().job_status(job, (), None, page, next_page, resume) == answer.SerializeToString()
+    encoded = AnswerEncoder().job_status(job, (), None, page, next_page, resume, None)
+    assert encoded == answer.SerializeToString()
 
 
 @given(jobs, st.lists(granules, max_size=5), st.booleans(), st.booleans(), st.binary(max_size=60))

@@ -23,6 +23,11 @@ BUGS: Final[Sequence[Bug]] = (
         ),
     ),
     Bug(
+        "a_read_begins_after_the_position",
+        [Edit("store/history.py", "revision >= {revision}", "revision > {revision}")],
+        tests("test_feeds.py", "test_a_look_that_comes_during_a_read_leads_to_another_one[sqlite]"),
+    ),
+    Bug(
         "the_cursor_is_the_time_of_a_change",
         [
             Edit(

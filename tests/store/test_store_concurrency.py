@@ -128,11 +128,14 @@ def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked
 
     try:
         other.prepare()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             event.listen(store.writes, "after_cursor_execute", look)
             event.listen(store.writes, "before_cursor_execute", write)
-            result = store.report(job(granule("c")))
+            reporting = pool.submit(store.report, job(granule("c")))
+            wait([reporting])
+        # Before what becomes of two that write at once: the database's own keys keep them apart.
         assert locked == [True]
+        result = reporting.result()
         assert result.position.revision == 3
         assert store.read_job(JOB).job.totals == Totals(pending=3)
     finally:

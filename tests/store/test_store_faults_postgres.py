@@ -13,7 +13,7 @@ import pytest
 from moments import wait_until
 from postgres import PostgresServer
 from proxy import Moment, Proxy
-from reports import JOB, STAGED, SUCCEEDED, granule, job, only
+from reports import FAILED, JOB, STAGED, SUCCEEDED, granule, job, only
 from sqlalchemy import make_url
 from stored import granules, log_rows, run
 
@@ -178,17 +178,22 @@ def check_taken_once(
     assert (stored.job.state, result.totals) == (result.state, log[-1].totals)
     assert result.changed
     assert sum(result.totals) == len(granules(store, JOB))
+    failures = store.read_failures([result.job_pk])[result.job_pk]
+    assert failures.position == result.position
+    assert sum(reason.granule_count for reason in failures.reasons) == result.totals.failed
 
 
 @pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER), (BEFORE, BEFORE)], ids=" then ".join)
 def test_an_update_whose_commit_is_in_doubt_is_taken_once(
     far: JobStore, proxy: Proxy, postgres_url: str, cuts: tuple[Moment, ...]
 ) -> None:
-    far.report(job(granule("a"), granule("b")))
-    report = only(granule("a", STAGED), granule("c", SUCCEEDED), granule("a", SUCCEEDED))
+    far.report(job(granule("a"), granule("b"), granule("f", FAILED), granule("g", FAILED)))
+    report = only(
+        *(granule("a", STAGED), granule("c", SUCCEEDED), granule("a", SUCCEEDED)),
+        *(granule("d", FAILED), granule("e", FAILED), granule("g", SUCCEEDED, attempt=2)),
+    )
     check_taken_once(far, postgres_url, proxy, report, cuts)
-    assert far.read_job(JOB).job.totals == Totals(pending=1, succeeded=2)
-    assert far.read_job(JOB).job.revision == 7
+    assert far.read_job(JOB).job.totals == Totals(pending=1, succeeded=3, failed=3)
 
 
 @pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER), (BEFORE, BEFORE)], ids=" then ".join)

@@ -11,31 +11,35 @@ import pytest
 from documents import EXAMPLES, FORMS, Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shelf import data, parsed, unordered
+from shelf import Shelf, data, parsed, unordered
 from stored import history
 
 from jobstatus_grpc.formats import FORMATS, own_form
 from jobstatus_grpc.model import (
+    DEFAULT_PROJECT,
+    Details,
     Granule,
     GranuleReport,
     GranuleState,
+    ItemError,
     Job,
     JobKey,
     JobReport,
     JobState,
     Report,
     SubJob,
+    WholeJob,
 )
 from jobstatus_grpc.store.base import JobStore, ReportResult
 
 # Each is several transactions on a disk.
-_EXAMPLES: Final = 40
+_EXAMPLES: Final = 20
 _projects = count()
 
 
 def some_project() -> str:
-    """Return a project of the caller's own: what is in it nobody else has reported."""
-    return f"project {next(_projects)}"
+    """Return a project of the caller's own, its name as long as `default`: it counts towards a limit."""
+    return f"{next(_projects):0{len(DEFAULT_PROJECT)}}"
 
 
 def take(store: JobStore, document: object, form: str, project_id: str) -> ReportResult:
@@ -121,6 +125,64 @@ def test_a_later_document_of_the_same_granules_comes_out_of_the_store_too(store:
         second = {**first, "granules": [{**entry, "status": word} for entry, word in entries]}
         take(store, second, "orca", project_id)
         assert comparable(written(store, key_of(first, "orca", project_id))) == comparable(second)
+
+    check()
+
+
+def compared(whole: WholeJob) -> tuple[object, ...]:
+    """Return all that is kept of a job but what a clock or a project has told."""
+    job = whole.job._replace(project_id="", create_time=0, update_time=0, begin_time=0, end_time=0)
+    granules = [each._replace(update_time=0) for each in whole.granules]
+    return job, whole.details, whole.document, granules, [compared(part) for part in whole.sub_jobs]
+
+
+_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "state": st.sampled_from([JobState.PENDING, JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED]),
+        "attempt": st.integers(1, 3),
+        "message": st.sampled_from(["", "ü"]),
+        "error": st.sampled_from([ItemError(), ItemError("E", "why")]),
+        "details": st.sampled_from([Details("sdrs", {}), Details("glacier", {"archive_size_bytes": 2**62})]),
+        "document": st.just("a document"),
+    },
+)
+_granules = st.lists(
+    st.builds(
+        lambda name, state, document: GranuleReport("c", name, state, document=document),
+        st.sampled_from("ab"),
+        st.none() | st.sampled_from(GranuleState),
+        st.sampled_from([None, "", "of a granule"]),
+    ),
+    max_size=3,
+)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_documents_and_reports_leave_in_a_store_what_the_rules_say(store: JobStore, name: str) -> None:
+    """The rules alone, kept in memory, are the other side; a sub-job is reported as any job is."""
+
+    @settings(max_examples=_EXAMPLES)
+    @given(FORMS[name], st.lists(FORMS[name] | st.tuples(st.booleans(), _fields, _granules), max_size=3))
+    def check(first: Document, later: list[Any]) -> None:
+        project_id, shelf = some_project(), Shelf()
+        for step in [first, *later]:
+            if isinstance(step, dict):
+                take(store, step, name, project_id)
+                shelf.take(step, name)
+                continue
+            below, fields, granules = step
+            parts = sorted(shelf.sub_job_ids)
+            if below and parts:
+                report = JobReport(project_id, parts[-1], **fields)
+                store.report(Report(report.key, report, ()))
+                shelf.report_sub_job(parts[-1], **fields)
+            else:
+                report = JobReport(project_id, shelf.stands.job_id, **fields)
+                store.report(Report(report.key, report, granules))
+                shelf.report(*granules, **fields)
+        with store.open_whole(JobKey(project_id, shelf.stands.job_id)) as whole:
+            assert compared(whole) == compared(shelf.whole())
 
     check()
 

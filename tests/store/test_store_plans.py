@@ -11,13 +11,14 @@ import pytest
 from filled import COLLECTION, fill_granules, fill_jobs, name_of
 from plans import TABLES, Cost, Explained
 from postgres import PostgresServer
-from reports import STAGED, granule
+from reports import FAILED, STAGED, granule
 from stored import run
 
 from jobstatus_grpc.model import (
     Details,
     GranuleKey,
     GranuleReport,
+    GranuleState,
     JobKey,
     JobReport,
     JobState,
@@ -38,6 +39,14 @@ _SLACK: Final = 20
 _BIG: Final = JobKey("many", "big")
 _GONE: Final = JobKey("many", "gone")
 _FUTURE: Final = 2**62
+
+_FAILURES: Final = 10
+
+
+def _failed_name(number: int) -> str:
+    """Return the name of a granule that fails, near the end of all."""
+    return name_of(_SMALL - 100 * number)
+
 
 _UNCALLED: Final = {"prepare", "identity", "listen", "close"}
 
@@ -65,6 +74,21 @@ class Filled(NamedTuple):
         """Read a page of granules."""
         query = GranuleQuery(1000, None if after is None else GranuleKey(COLLECTION, name_of(after)))
         assert len(self.store.read_page(_BIG, query).granules) == 1000
+
+    def read_failed(self) -> None:
+        """Read the few granules that have failed."""
+        page = self.store.read_page(_BIG, GranuleQuery(1000, None, [FAILED]))
+        assert [one.granule_id for one in page.granules] == sorted(map(_failed_name, range(_FAILURES)))
+        assert page.failures is not None
+        assert len(page.failures.reasons) == _FAILURES // 2
+
+    def fail(self, state: GranuleState, attempt: int) -> None:
+        """Have granules fail, or leave that."""
+        granules = [
+            GranuleReport(COLLECTION, _failed_name(number), state, attempt=attempt, message=f"{number % 5}")
+            for number in range(_FAILURES)
+        ]
+        assert self.store.report(Report(_BIG, None, granules)).applied == _FAILURES
 
     def read_beginning(self) -> None:
         """Read the first pages of a snapshot."""
@@ -152,6 +176,13 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "report, details and documents": lambda filled: filled.report_documents("1"),
     "report, details and documents again": lambda filled: filled.report_documents("2"),
     "open_whole": lambda filled: filled.read_whole(),
+    "report, granules that fail": lambda filled: filled.fail(FAILED, 1),
+    "report, granules that fail again": lambda filled: filled.fail(FAILED, 2),
+    "read_page, the failed": lambda filled: filled.read_failed(),
+    "read_failures": lambda filled: filled.store.read_failures([filled.big.job_pk]),
+    "read_first_pages, of a job with failures": lambda filled: filled.read_first_pages(),
+    "report, granules that are tried again": lambda filled: filled.fail(STAGED, 3),
+    "report, granules that fail at last": lambda filled: filled.fail(FAILED, 3),
     "prune_changes": lambda filled: filled.store.prune_changes(_FUTURE, filled.big.job_pk - 1),
     "prune_changes, nothing to do": lambda filled: filled.store.prune_changes(_FUTURE, 1),
     "prune_jobs": lambda filled: filled.prune_ended(),

@@ -143,3 +143,45 @@ class ItemError(_message.Message):
     code: str
     reason: str
     def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class FailureDigest(_message.Message):
+    __slots__ = ("revision", "reasons", "other_count")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    reasons: _containers.RepeatedCompositeFieldContainer[FailureReason]
+    other_count: int
+    def __init__(self, revision: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[FailureReason, _Mapping]]] = ..., other_count: _Optional[int] = ...) -> None: ...
+
+class FailureReason(_message.Message):
+    __slots__ = ("code", "reason", "granule_count", "first_time", "last_time", "sample_granules")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_GRANULES_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    reason: str
+    granule_count: int
+    first_time: _timestamp_pb2.Timestamp
+    last_time: _timestamp_pb2.Timestamp
+    sample_granules: _containers.RepeatedCompositeFieldContainer[GranuleKey]
+    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ..., granule_count: _Optional[int] = ..., first_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sample_granules: _Optional[_Iterable[_Union[GranuleKey, _Mapping]]] = ...) -> None: ...
+
+class GranuleKey(_message.Message):
+    __slots__ = ("collection_id", "granule_id")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_ID_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    granule_id: str
+    def __init__(self, collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("ended_per_second", "estimated_end_time")
+    ENDED_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ended_per_second: float
+    estimated_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, ended_per_second: _Optional[float] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
