@@ -85,17 +85,23 @@ _RULES: Final[Mapping[str, Rule]] = {
         (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
         ("grpc", "jobstatus", "google.protobuf"),
     ),
-    "config": Rule(("errors",)),
-    "telemetry": Rule(("errors",), ("structlog",)),
+    "config": Rule(("config", "errors")),
+    "security": Rule(("config", "errors", "security"), ("cryptography", "google.protobuf", "grpc", "jwt")),
+    "redaction": Rule(),
+    "telemetry": Rule(("errors", "redaction"), ("structlog",)),
+    "metrics": Rule((), ("prometheus_client",)),
+    "admin": Rule(("errors",)),
+    "operation": Rule(("admin", "config", "metrics", "telemetry")),
     "transport": Rule(("config", "streams")),
     "leaving": Rule(),
     "port": Rule(("errors",)),
-    "supervisor": Rule(("config", "errors", "leaving", "port", "telemetry")),
+    "supervisor": Rule(("admin", "config", "errors", "leaving", "metrics", "port", "telemetry")),
     "worker": Rule(("config", "errors", "leaving", "server")),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     # What both faces share knows neither of them, nor any connection.
     **dict.fromkeys(_CLIENT_CORE, Rule(_CLIENT_CORE, ("grpc", "jobstatus", "google.protobuf"))),
+    "client.credentials": Rule((), ("grpc",)),
     "client.errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
@@ -105,13 +111,24 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_WATCHING,
             *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
-            *("leaving", "transport"),
+            *("leaving", "metrics", "operation", "security", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
     "cli": Rule(
         (
-            *("cli", "client", "config", "convert", "errors", "formats", "model", "retention", "server"),
+            *(
+                "cli",
+                "client",
+                "config",
+                "convert",
+                "errors",
+                "formats",
+                "model",
+                "redaction",
+                "retention",
+                "server",
+            ),
             *("store", "supervisor", "verify"),
         ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
@@ -119,7 +136,7 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 # The command hands the environment to the configuration, which calls it so too, and asks what the terminal
 # can do.
-_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
+_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.calling", "cli.watching", "supervisor")
 
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
@@ -135,13 +152,14 @@ _INTERFACES: Final = (
             "client.queries",
         ),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
-        "config",
+        *("config", "config.files", "config.values"),
         "convert.details",
         "convert.faults",
         "convert.reports",
         "convert.requests",
         "convert.resources",
         "convert.wire",
+        *("admin", "metrics", "operation", "redaction"),
         "demo",
         "errors",
         "feeds",
@@ -161,6 +179,8 @@ _INTERFACES: Final = (
         "verify.checker",
         "verify.minutes",
     ),
+    *("security.bearer", "security.certificates", "security.door", "security.keys"),
+    *("security.principals", "security.rereading"),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 
@@ -383,7 +403,7 @@ def loaded_with(name: str) -> set[str]:
 
 
 def test_the_supervisor_of_several_processes_is_never_one_that_loads_grpc() -> None:
-    assert loaded_with("supervisor") == {"structlog"}
+    assert loaded_with("supervisor") == {"prometheus_client", "structlog"}
     assert {"grpc", "sqlalchemy", "uvloop"} <= loaded_with("worker")
 
 
