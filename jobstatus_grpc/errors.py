@@ -11,6 +11,13 @@ JobStatusError
 │   ├── ParentConflict       a job cannot become a part of another
 │   ├── NotARoot             only a whole tree can be deleted
 │   └── NotRepresentable     a form has no words for what a job is
+├── Unauthenticated          nobody knows who calls
+│   ├── CredentialsMissing
+│   ├── CredentialsInvalid
+│   └── CredentialsExpired
+├── PermissionDenied         the caller is known, and may not do this
+│   ├── ScopeMissing
+│   └── ProjectForbidden
 ├── ResourceExhausted
 │   ├── QuotaReached         some will go: trying again helps
 │   │   ├── TooManyReports
@@ -191,6 +198,64 @@ class NotRepresentable(PreconditionFailed):
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         message = f"the form '{form}' cannot express the job: {first.field}: {first.description}{more}"
         super().__init__(message, violations, {"form": form, "field": first.field})
+
+
+class Unauthenticated(JobStatusError):
+    """Nobody knows who calls.
+
+    Attributes:
+        why: what is wrong with the credentials: for the log alone.
+    """
+
+    words = ""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(self.words)
+        self.why = why or self.words
+
+
+class CredentialsMissing(Unauthenticated):
+    """The call brings none."""
+
+    reason, words = "CREDENTIALS_MISSING", "the call brings no credentials"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """They are none, or not for this service."""
+
+    reason, words = "CREDENTIALS_INVALID", "the credentials are not valid here"
+
+
+class CredentialsExpired(Unauthenticated):
+    """They were good once; a stream ends with it when its own are no longer."""
+
+    reason, words = "CREDENTIALS_EXPIRED", "the credentials have expired: call again with new ones"
+
+
+class PermissionDenied(JobStatusError):
+    """The caller is known, and may not do this. Decided without a look at what is there."""
+
+
+class ScopeMissing(PermissionDenied):
+    """The caller may not call this method.
+
+    Args:
+        scope: what it would take.
+    """
+
+    reason = "SCOPE_MISSING"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the credentials lack the scope {scope}", {"scope": scope})
+
+
+class ProjectForbidden(PermissionDenied):
+    """The caller may not see the project, whether it exists or not."""
+
+    reason = "PROJECT_FORBIDDEN"
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"the credentials are not for project '{project_id}'", {"project_id": project_id})
 
 
 class ResourceExhausted(JobStatusError):

@@ -34,6 +34,7 @@ from jobstatus_grpc.parsing import DocumentParser
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.retention import Retention
+from jobstatus_grpc.security.door import Door
 from jobstatus_grpc.servicer import JobDocumentServicer, JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
@@ -74,6 +75,9 @@ class Server:
 
     Attributes:
         address: `HOST:PORT` as bound, from `start` on.
+
+    Raises:
+        ConfigInvalid: a file that the configuration names cannot be used.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Server:
     ) -> None:
         self._config = config
         self._addresses = addresses or (config.listen,)
+        self._door = Door(config)
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
         helping = _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + _IMPORT_THREADS + _EXPORT_THREADS
@@ -118,7 +123,8 @@ class Server:
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor()], options=server_options(config, keepalive)
+            interceptors=[ErrorInterceptor(), *self._door.interceptors],
+            options=server_options(config, keepalive),
         )
 
     async def start(self) -> None:
@@ -132,7 +138,7 @@ class Server:
         host = self._config.listen.rpartition(":")[0]
         try:
             for address in self._addresses:
-                port = self._grpc.add_insecure_port(address)
+                port = self._door.open(self._grpc, address)
         except RuntimeError as error:
             raise ListenFailed(self._config.listen) from error
         await self._grpc.start()
@@ -149,6 +155,7 @@ class Server:
             group.create_task(self._hub.run())
             group.create_task(self._health.run())
             group.create_task(self._retention.run())
+            group.create_task(self._door.run())
 
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
@@ -193,8 +200,9 @@ class Server:
         )
         pb.add_JobDocumentServiceServicer_to_server(documents, self._grpc)
         self._health.register(self._grpc)
-        names = (*_SERVICES, Health.SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
+        if self._config.reflection:
+            names = (*_SERVICES, Health.SERVICE, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._grpc)
 
     def _tokens(self) -> Tokens:
         return self._known_tokens
@@ -234,6 +242,7 @@ def serve(
         addresses: as `Server` takes them.
 
     Raises:
+        ConfigInvalid: a file that the configuration names cannot be used.
         ListenFailed: the address cannot be bound.
         SchemaMismatch: this program cannot work with the database's schema.
     """

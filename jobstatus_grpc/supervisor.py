@@ -48,7 +48,8 @@ def supervise(config: ServerConfig) -> None:
     """Serve with `config.workers` processes until SIGTERM or SIGINT, then have them drain.
 
     Raises:
-        ConfigInvalid: this system does not spread connections over processes.
+        ConfigInvalid: this system does not spread connections over processes, or a file that the
+            configuration names cannot be used.
         ListenFailed: the address cannot be bound.
         SchemaMismatch: this program cannot work with the database's schema.
     """
@@ -91,13 +92,14 @@ class Supervisor:
         self._ready: dict[int, list[str]] = {}
         self._announced = False
         self._stopping = asyncio.Event()
-        self._mismatch: SchemaMismatch | None = None
+        self._failure: SchemaMismatch | ConfigInvalid | None = None
 
     async def run(self) -> None:
         """Keep them going until SIGTERM or SIGINT, then have them drain; return when all have ended.
 
         Raises:
             SchemaMismatch: one of them cannot work with the database's schema; all have ended.
+            ConfigInvalid: a file that the configuration names cannot be used; all have ended.
         """
         for stop in _STOPPING:
             asyncio.get_running_loop().add_signal_handler(stop, self._stopping.set)
@@ -110,8 +112,8 @@ class Supervisor:
         except ExceptionGroup as failed:
             # For example: nobody reads the address. The lines are closed, and the workers leave.
             raise failed.exceptions[0] from None
-        if self._mismatch is not None:
-            raise self._mismatch
+        if self._failure is not None:
+            raise self._failure
 
     def _dismiss(self) -> None:
         """Have all workers drain, and see to it that they end."""
@@ -120,7 +122,7 @@ class Supervisor:
             child.dismiss()
         drain = self._config.drain_seconds
         asyncio.get_running_loop().call_later(drain + _KILLING_SECONDS, self._kill)
-        leave_within(drain + _LEAVING_SECONDS, status=0 if self._mismatch is None else 1)
+        leave_within(drain + _LEAVING_SECONDS, status=0 if self._failure is None else 1)
 
     def _kill(self) -> None:
         for number, child in self._children.items():
@@ -163,13 +165,23 @@ class Supervisor:
 
     def _hear(self, number: int, message: dict[str, Any]) -> None:
         if "mismatch" in message:
-            self._mismatch = SchemaMismatch(message["mismatch"])
-            self._stopping.set()
+            self._fail(SchemaMismatch(message["mismatch"]))
+        if "invalid" in message:
+            invalid = ConfigInvalid([Violation(*row) for row in message["invalid"]])
+            if self._announced:
+                # The others go on with what they read before.
+                _log.error("worker %d cannot start: %s", number, invalid)
+            else:
+                self._fail(invalid)
         if "ready" in message:
             self._ready[number] = message["ready"]
             if len(self._ready) == self._config.workers and not self._announced:
                 self._announced = True
                 print(*self._ready[1], sep="\n", flush=True)  # noqa: T201
+
+    def _fail(self, failure: SchemaMismatch | ConfigInvalid) -> None:
+        self._failure = failure
+        self._stopping.set()
 
 
 class _Child:

@@ -9,6 +9,8 @@ from jobstatus_grpc.streams import AGE_JITTER
 
 # Larger requests than a report may be come this far, so that they are answered in words, not by a reset.
 _MAX_RECEIVED_BYTES: Final = 8 * 1024 * 1024
+# Between the two gRPC refuses at random. A token that is too large for us is told so by us.
+_MAX_METADATA_BYTES: Final = (32 * 1024, 64 * 1024)
 _FIXED: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -16,6 +18,8 @@ _FIXED: Final = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
     ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES[0]),
+    ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES[1]),
 )
 
 

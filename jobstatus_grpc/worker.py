@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from jobstatus_grpc.config import ServerConfig
-from jobstatus_grpc.errors import SchemaMismatch
+from jobstatus_grpc.errors import ConfigInvalid, SchemaMismatch
 from jobstatus_grpc.leaving import CLEARING_SECONDS, leave_within
 from jobstatus_grpc.server import serve
 
@@ -52,6 +52,9 @@ class Worker:
             serve(self._config, self._say, self._number, self._addresses)
         except SchemaMismatch as error:
             self._send({"mismatch": str(error)})
+            return 1
+        except ConfigInvalid as error:
+            self._send({"invalid": error.violations})
             return 1
         return 0
 

@@ -13,6 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from moments import wait_until
 
+from jobstatus_grpc.client import open_channel
+
 COMMAND = str(Path(sys.executable).with_name("jobstatus"))
 PATIENCE = 60
 """Seconds after which a process is taken for stuck."""
@@ -72,10 +74,12 @@ class ServerProcess:
         address: its `host:port`, the same after every `start`.
         command: what starts `jobstatus`.
         log: where its log goes; `None` is the test's own standard error.
+        tls: what its clients connect with; `None` if it encrypts nothing.
     """
 
     command: Sequence[str] = (COMMAND,)
     log: IO[str] | None = None
+    tls: grpc.ChannelCredentials | None = None
 
     def __init__(self, database_url: str, *arguments: str, **settings: str) -> None:
         self.database_url = database_url
@@ -111,7 +115,7 @@ class ServerProcess:
         line = first_line(self.process.stdout)
         assert line.startswith("listening on "), line
         self.address = line.removeprefix("listening on ")
-        with grpc.insecure_channel(self.address) as channel:
+        with open_channel(self.address, self.tls) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             wait_until(lambda: self._is_ready(health), "the server is ready")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +32,9 @@ def test_the_defaults_are_values_an_operator_could_give() -> None:
 def test_every_setting_is_read_from_the_environment() -> None:
     environ = {
         "JOBSTATUS_LISTEN": "0.0.0.0:1",
+        "JOBSTATUS_INSECURE": "no",
         "JOBSTATUS_DATABASE_URL": "postgresql://u:p@h:5432/d",
-        "JOBSTATUS_DEMO": "Yes",
+        "JOBSTATUS_DEMO": "No",
         "JOBSTATUS_WORKERS": "2",
         "JOBSTATUS_DRAIN_SECONDS": "0",
         "JOBSTATUS_DRAIN_SPREAD": "0",
@@ -48,13 +50,24 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "JOBSTATUS_MAX_WAITING_REPORTS": "3",
         "JOBSTATUS_CHANGE_RETENTION": "36h",
         "JOBSTATUS_JOB_RETENTION": " 30d ",
+        "JOBSTATUS_TLS_CERT_FILE": "server.pem",
+        "JOBSTATUS_TLS_KEY_FILE": " server.key ",
+        "JOBSTATUS_TLS_CLIENT_CA_FILE": "ca.pem",
+        "JOBSTATUS_PRINCIPALS_FILE": "principals.toml",
+        "JOBSTATUS_JWT_KEYS_FILE": "keys.json",
+        "JOBSTATUS_JWT_ISSUER": "https://i.example",
+        "JOBSTATUS_JWT_AUDIENCE": "a",
+        "JOBSTATUS_JWT_PROJECTS_CLAIM": "https://i.example/projects",
+        "JOBSTATUS_JWT_LEEWAY": "0",
+        "JOBSTATUS_REFLECTION": "off",
         "JOBSTATUS_LOG_LEVEL": "DEBUG",
         "JOBSTATUS_LOG_FORMAT": " json ",
     }
     assert ServerConfig.from_environment(environ) == ServerConfig(
         listen="0.0.0.0:1",
+        insecure=False,
         database_url="postgresql://u:p@h:5432/d",
-        demo=True,
+        demo=False,
         workers=2,
         drain_seconds=0.0,
         drain_spread=0.0,
@@ -70,6 +83,16 @@ def test_every_setting_is_read_from_the_environment() -> None:
         max_waiting_reports=3,
         change_retention=129_600.0,
         job_retention=2_592_000.0,
+        tls_cert_file="server.pem",
+        tls_key_file="server.key",
+        tls_client_ca_file="ca.pem",
+        principals_file="principals.toml",
+        jwt_keys_file="keys.json",
+        jwt_issuer="https://i.example",
+        jwt_audience="a",
+        jwt_projects_claim="https://i.example/projects",
+        jwt_leeway=0.0,
+        reflection=False,
         log_level="debug",
         log_format="json",
     )
@@ -77,8 +100,8 @@ def test_every_setting_is_read_from_the_environment() -> None:
 
 def test_an_override_goes_before_the_environment_even_before_a_bad_one() -> None:
     environ = {"JOBSTATUS_LISTEN": "nonsense", "JOBSTATUS_DEMO": "true"}
-    config = ServerConfig.from_environment(environ, listen="h:2", demo=False, read_threads=9)
-    assert (config.listen, config.demo, config.read_threads) == ("h:2", False, 9)
+    config = ServerConfig.from_environment(environ, listen="127.0.0.1:2", demo=False, read_threads=9)
+    assert (config.listen, config.demo, config.read_threads) == ("127.0.0.1:2", False, 9)
 
 
 def test_an_unknown_override_is_a_programmers_error() -> None:
@@ -105,7 +128,7 @@ def test_every_fault_is_named_at_once_and_where_it_was_said() -> None:
     "listen", ["127.0.0.1:0", "[::1]:50051", "[::]:65535", "localhost:1", "a-b.example:2", "[fe80::1%eth0]:5"]
 )
 def test_a_place_to_listen_is_taken(listen: str) -> None:
-    assert ServerConfig.from_environment({}, listen=listen).listen == listen
+    assert ServerConfig.from_environment({}, listen=listen, insecure=True).listen == listen
 
 
 @pytest.mark.parametrize(
@@ -227,3 +250,93 @@ def test_sqlite_needs_a_file_and_is_told_why(url: str) -> None:
     assert (
         "every process and every thread must see the same one" in faults({}, database_url=url)["database_url"]
     )
+
+
+SECURE = {
+    "tls_cert_file": "server.pem",
+    "tls_key_file": "server.key",
+    "jwt_keys_file": "keys.json",
+    "jwt_issuer": "i",
+    "jwt_audience": "a",
+}
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "[::ffff:10.0.0.1]:1"])
+def test_others_are_served_encrypted_and_asked_who_they_are_or_by_express_wish_not(listen: str) -> None:
+    assert list(faults({}, listen=listen)) == ["tls_cert_file", "jwt_keys_file"]
+    tls = {name: value for name, value in SECURE.items() if name.startswith("tls")}
+    assert list(faults({}, listen=listen, **tls)) == ["jwt_keys_file"]
+    tokens = {name: value for name, value in SECURE.items() if name.startswith("jwt")}
+    assert list(faults({}, listen=listen, **tokens)) == ["tls_cert_file"]
+    assert ServerConfig.from_environment({}, listen=listen, **SECURE).authenticates
+    assert not ServerConfig.from_environment({}, listen=listen, insecure=True).authenticates
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1"])
+def test_this_host_is_served_as_it_comes(listen: str) -> None:
+    assert not ServerConfig.from_environment({}, listen=listen).authenticates
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"tls_cert_file": "c"}, ["tls_key_file"]),
+        ({"tls_key_file": "k"}, ["tls_cert_file"]),
+        ({"tls_client_ca_file": "c"}, ["tls_cert_file"]),
+        ({"principals_file": "p"}, ["tls_client_ca_file"]),
+        ({"jwt_keys_file": "k"}, ["jwt_issuer", "jwt_audience"]),
+        ({"jwt_issuer": "i", "jwt_audience": "a"}, ["jwt_keys_file", "jwt_keys_file"]),
+        ({"demo": True, **SECURE}, ["demo"]),
+    ],
+)
+def test_settings_that_need_each_other_are_missed(given: dict[str, object], missing: list[str]) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        ServerConfig.from_environment({}, **given)
+    assert [fault.field for fault in caught.value.violations] == missing
+
+
+def test_an_override_goes_before_a_variable_and_a_variable_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text(
+        'workers = 2\nread_threads = 3\nwrite_threads = 5\nnotify = false\nchange_retention = "36h"\n'
+    )
+    environ = {"JOBSTATUS_CONFIG": str(file), "JOBSTATUS_READ_THREADS": "7", "JOBSTATUS_WORKERS": "4"}
+    config = ServerConfig.from_environment(environ, workers=6)
+    assert (config.workers, config.read_threads, config.write_threads) == (6, 7, 5)
+    assert (config.notify, config.change_retention, config.poll_interval) == (False, 129_600.0, 1.0)
+    other = tmp_path / "other.toml"
+    other.write_text("write_threads = 9")
+    assert ServerConfig.from_environment(environ, config=str(other)).write_threads == 9
+
+
+def test_a_file_of_the_usual_name_is_read_where_the_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ServerConfig.from_environment({}) == ServerConfig()
+    (tmp_path / "jobstatus.toml").write_text("read_threads = 9")
+    assert ServerConfig.from_environment({}).read_threads == 9
+
+
+def test_unknown_keys_and_bad_values_of_a_file_are_faults_all_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text(
+        'max_waches = 1\nworkers = "many"\nlisten = ["a"]\n[more]\nx = 1\n[client]\nserver = "h:1"\n'
+    )
+    assert faults({}, config=str(file)) == {
+        "max_waches": "is no setting; is it max_watches?",
+        "more": "is no setting",
+        "workers": "'many' is not a number from 1 to 256",
+        "listen": "is not a text, a number or a truth value",
+    }
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_and_repeats_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    assert faults({"JOBSTATUS_CONFIG": str(file)}) == {str(file): "there is no such file"}
+    for content in (b'database_url = "postgresql://u:hunter2@h/d\n', b"hunter2", b"x = hunter2", b"\xff"):
+        file.write_bytes(content)
+        found = faults({}, config=str(file))
+        assert list(found) == [str(file)]
+        assert found[str(file)].startswith("is not TOML: ")
+        assert "hunter2" not in str(found)

@@ -83,7 +83,8 @@ _RULES: Final[Mapping[str, Rule]] = {
         (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
         ("grpc", "jobstatus", "google.protobuf"),
     ),
-    "config": Rule(("errors",)),
+    "config": Rule(("config", "errors")),
+    "security": Rule(("config", "errors", "security"), ("cryptography", "google.protobuf", "grpc", "jwt")),
     "telemetry": Rule(("errors",), ("structlog",)),
     "transport": Rule(("config", "streams")),
     "leaving": Rule(),
@@ -94,6 +95,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
     # What both faces share knows neither of them, nor any connection.
     **dict.fromkeys(_CLIENT_CORE, Rule(_CLIENT_CORE, ("grpc", "jobstatus", "google.protobuf"))),
+    "client.credentials": Rule((), ("grpc",)),
     "client.errors": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc")),
     "verify": Rule(("client", "errors", "verify"), ("grpc", "jobstatus", "google.protobuf")),
     "demo": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
@@ -103,7 +105,7 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_WATCHING,
             *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
-            *("leaving", "transport"),
+            *("leaving", "security", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
@@ -117,7 +119,7 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 # The command hands the environment to the configuration, which calls it so too, and asks what the terminal
 # can do.
-_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.watching")
+_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.calling", "cli.watching")
 
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
@@ -133,7 +135,7 @@ _INTERFACES: Final = (
             "client.queries",
         ),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
-        "config",
+        *("config", "config.files", "config.values"),
         "convert.details",
         "convert.faults",
         "convert.reports",
@@ -159,6 +161,8 @@ _INTERFACES: Final = (
         "verify.checker",
         "verify.minutes",
     ),
+    *("security.bearer", "security.certificates", "security.door", "security.keys"),
+    *("security.principals", "security.rereading"),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 from uuid import uuid4
 
+import grpc
 import pytest
+from credentials import Authority, Issuer
 from moments import wait_until
 from postgres import PostgresServer
 from processes import PATIENCE, environment, run_command
@@ -27,7 +29,7 @@ from terminals import Terminal
 from jobstatus import v1 as pb
 from jobstatus_grpc import errors, status
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
-from jobstatus_grpc.config import PREFIX, ServerConfig
+from jobstatus_grpc.config import CLIENT_SETTINGS, PREFIX, ServerConfig
 from jobstatus_grpc.demo import JOB_ID, lines_to_try
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -341,6 +343,10 @@ def test_the_lines_for_production_serve_from_a_postgresql(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     export, upgrade, serve = (step for step in steps(README) if expected(step).way is Way.PRODUCTION)
+    (settings,) = [text for language, text in blocks(README) if language == "toml" and "listen" in text]
+    (tmp_path / "jobstatus.toml").write_text(settings)
+    issuer, authority = Issuer(tmp_path), Authority(tmp_path)
+    authority.serve()
     with Running(Step(f'{export.text}; printf %s "$JOBSTATUS_DATABASE_URL"', False, 0)) as shown:
         assert shown.process.wait(PATIENCE) == 0
         config = ServerConfig.from_environment({"JOBSTATUS_DATABASE_URL": shown.said()})
@@ -354,7 +360,9 @@ def test_the_lines_for_production_serve_from_a_postgresql(
             upgrading.finish()
         with (
             serving(serve.text, tmp_path, JOBSTATUS_DATABASE_URL=ours) as server,
-            JobStatusClient(ADDRESS) as client,
+            JobStatusClient(
+                ADDRESS, tls=grpc.ssl_channel_credentials(authority.pem), credentials=issuer.token
+            ) as client,
         ):
             assert "listening on 0.0.0.0:50051\n" in server.said()
             assert client.report_job(pb.Job(job_id="j")).revision == 1
@@ -374,12 +382,24 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_the_table_of_settings_is_the_configuration() -> None:
-    rows = re.findall(r"^\| `JOBSTATUS_(\w+)` \| (?:`(--[\w-]+)` )?\| `([^`]*)` \|", README, re.MULTILINE)
+    rows = re.findall(
+        r"^\| `JOBSTATUS_(\w+)` \| (?:`(--[\w-]+)` )?\| (?:`([^`]*)` )?\|", README, re.MULTILINE
+    )
     assert [name.lower() for name, _, _ in rows] == [setting.name for setting in fields(ServerConfig)]
     told = {f"{PREFIX}{name}": default for name, _, default in rows}
     assert ServerConfig.from_environment(told) == ServerConfig()
     serve_options = set(re.findall(r"--[a-z-]+", run_command("serve", "--help").stdout))
-    assert {option for _, option, _ in rows if option} == serve_options - {"--help", "--no-demo"}
+    assert {option for _, option, _ in rows if option} == serve_options - {"--help", "--no-demo", "--config"}
+
+
+def test_the_table_of_the_clients_settings_is_what_the_commands_understand() -> None:
+    rows = re.findall(r"^\| `(JOBSTATUS_\w+)` \| (?:`(--[\w-]+)` )?\| [^`|]*[^|]*\|$", README, re.MULTILINE)
+    told = run_command("get", "--help").stdout
+    options = [option for name, option in rows if option in told or name == "JOBSTATUS_TOKEN"]
+    assert [option.removeprefix("--").replace("-", "_") for option in options if option] == [*CLIENT_SETTINGS]
+    assert all(
+        name in re.sub(r"\s+", " ", told) for name, _ in rows if name.endswith(("TOKEN", "_FILE", "SERVER"))
+    )
 
 
 def test_the_table_of_errors_has_every_reason_a_caller_can_get() -> None:

@@ -270,7 +270,7 @@ def test_a_taken_port_is_an_error_on_one_line_whoever_has_it(
 @needs_ipv6
 @pytest.mark.parametrize("host", ["localhost", "[::]"])
 def test_all_addresses_of_a_host_lead_to_all_workers(sqlite_url: str, host: str) -> None:
-    server = Workers(sqlite_url)
+    server = Workers(sqlite_url, insecure="true")
     server.address = f"{host}:0"
     with server:
         assert server.address == f"{host}:{server.port}"

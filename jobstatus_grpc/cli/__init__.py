@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
+from jobstatus_grpc.cli import options
+from jobstatus_grpc.cli.calling import Task, calling
 from jobstatus_grpc.cli.given import Form, interval_of, labels_of, states_of, until_of
-
-Task = Callable[[], int]
-"""What a command does; returns its exit status."""
 
 app = typer.Typer(
     name="jobstatus",
@@ -29,101 +27,65 @@ db = typer.Typer(help="Looks after the database.", rich_markup_mode=None)
 app.add_typer(db, name="db")
 
 
-Server = Annotated[
-    str,
-    typer.Option(
-        "--server",
-        envvar="JOBSTATUS_SERVER",
-        metavar="HOST:PORT,…",
-        help="Which server to ask; or several of one database, of which any may answer.",
-    ),
-]
-Project = Annotated[
-    str,
-    typer.Option(
-        "--project-id", envvar="JOBSTATUS_PROJECT_ID", metavar="ID", help="The project; empty means default."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one value a line, in protobuf's form.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
-Source = Annotated[str, typer.Argument(metavar="FILE", help="The file; - is standard input.")]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option("--database-url", metavar="URL", help="sqlite:///FILE or postgresql://…"),
-]
-States = Annotated[
-    list[str] | None,
-    typer.Option("--state", "--states", metavar="STATE,…", help="Only those in one of these states."),
-]
-Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
-]
-
-AwaitedEnd = Annotated[
-    str,
-    typer.Option(
-        "--until",
-        metavar="terminal|any-failure|SHARE",
-        help="Until the job's end, the first failed granule, or a share of the granules, as 0.9.",
-    ),
-]
-AtMost = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most; without it for ever."),
-]
-Unreported = Annotated[
-    bool, typer.Option("--wait-for-job", help="Wait also for a job that nobody has reported yet.")
-]
-
-_SERVER = "127.0.0.1:50051"
+_WITHOUT_SERVER = ("serve", "db", "config")
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
 ) -> None:
     if version:
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
+    if context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
+        from jobstatus_grpc.config import client_settings
+
+        # What neither an option nor a variable says.
+        context.default_map = {context.invoked_subcommand: client_settings(os.environ)}
 
 
 @app.command()
 def serve(
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = None,
-    database_url: DatabaseUrl = None,
-    demo: Annotated[
-        bool | None, typer.Option("--demo/--no-demo", help="Keep a demonstration job going, named demo.")
-    ] = None,
-    workers: Annotated[str | None, typer.Option(metavar="N", help="How many processes serve.")] = None,
-    log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")
-    ] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="json, console or auto.")] = None,
+    listen: options.Listen = None,
+    insecure: options.Insecure = None,
+    database_url: options.DatabaseUrl = None,
+    demo: options.Demo = None,
+    workers: options.Workers = None,
+    tls_cert_file: options.TlsCertFile = None,
+    tls_key_file: options.TlsKeyFile = None,
+    config: options.ConfigFile = None,
+    log_level: options.LogLevel = None,
+    log_format: options.LogFormat = None,
 ) -> Task:
-    """Serve until SIGTERM. What is not given is read from JOBSTATUS_* in the environment."""
+    """Serve until SIGTERM. What is not given is read from JOBSTATUS_*, then from the file of settings."""
 
     def task() -> int:
         from jobstatus_grpc.config import ServerConfig
 
-        config = ServerConfig.from_environment(
+        settings = ServerConfig.from_environment(
             os.environ,
+            config=config,
             listen=listen,
+            insecure=insecure,
             database_url=database_url,
             demo=demo,
             workers=workers,
+            tls_cert_file=tls_cert_file,
+            tls_key_file=tls_key_file,
             log_level=log_level,
             log_format=log_format,
         )
-        if config.workers > 1:
+        if settings.workers > 1:
             from jobstatus_grpc.supervisor import supervise
 
-            supervise(config)
+            supervise(settings)
         else:
             from jobstatus_grpc.server import serve as run_server
 
-            run_server(config)
+            run_server(settings)
         return 0
 
     return task
@@ -179,17 +141,18 @@ def prune(
 
 
 @app.command()
+@calling
 def get(
-    job_id: JobId,
+    job_id: options.JobId,
     granules: Annotated[bool, typer.Option("--granules", help="Show all granules.")] = False,
-    states: States = None,
+    states: options.States = None,
     form: Annotated[
         Form | None,
         typer.Option("--format", help="Write the job as a system's document; auto is the job's own form."),
     ] = None,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Show a job, and why granules failed; with --granules or --state, those granules, all of them."""
     wanted = states_of(states, _GRANULE_STATES)
@@ -209,11 +172,12 @@ def get(
 
 
 @app.command(name="list")
+@calling
 def list_jobs(
-    states: States = None,
+    states: options.States = None,
     system: Annotated[str, typer.Option(help="Only jobs of this system.")] = "",
     job_type: Annotated[str, typer.Option(help="Only jobs of this type.")] = "",
-    labels: Labels = None,
+    labels: options.Labels = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="How many at most. Without it: all; 100 on a terminal."),
@@ -221,9 +185,9 @@ def list_jobs(
     page_token: Annotated[
         str, typer.Option(metavar="BASE64", help="Go on where a list with the same filters ended.")
     ] = "",
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Show the jobs of a project, newest first."""
     wanted, having = states_of(states, _JOB_STATES), labels_of(labels)
@@ -238,7 +202,10 @@ def list_jobs(
 
 
 @app.command()
-def delete(job_id: JobId, server: Server = _SERVER, project_id: Project = "") -> Task:
+@calling
+def delete(
+    job_id: options.JobId, server: options.Server = options.SERVER, project_id: options.Project = ""
+) -> Task:
     """Delete a job with its granules and its history."""
 
     def task() -> int:
@@ -250,11 +217,12 @@ def delete(job_id: JobId, server: Server = _SERVER, project_id: Project = "") ->
 
 
 @app.command()
+@calling
 def watch(
     job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID…", help="The job, or several.")],
-    until: AwaitedEnd = "terminal",
-    timeout: AtMost = None,
-    wait_for_job: Unreported = False,
+    until: options.AwaitedEnd = "terminal",
+    timeout: options.AtMost = None,
+    wait_for_job: options.Unreported = False,
     snapshot_only: Annotated[bool, typer.Option("--snapshot-only", help="End after the snapshot.")] = False,
     resume_tokens: Annotated[
         list[str] | None,
@@ -264,9 +232,9 @@ def watch(
             help="Go on after this update of an earlier watch; one for each job.",
         ),
     ] = None,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Watch jobs until they end, through anything that happens to the server.
 
@@ -290,14 +258,15 @@ def watch(
 
 
 @app.command()
+@calling
 def wait(
-    job_id: JobId,
-    until: AwaitedEnd = "terminal",
-    timeout: AtMost = None,
-    wait_for_job: Unreported = False,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    job_id: options.JobId,
+    until: options.AwaitedEnd = "terminal",
+    timeout: options.AtMost = None,
+    wait_for_job: options.Unreported = False,
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Wait until a job has ended, or something else holds, and show the job.
 
@@ -315,8 +284,9 @@ def wait(
 
 
 @app.command()
+@calling
 def verify(
-    job_id: JobId,
+    job_id: options.JobId,
     watchers: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="How many watch, beside one that reads by pages.")
     ] = 4,
@@ -324,9 +294,9 @@ def verify(
         float,
         typer.Option("--for", min=0.0, metavar="SECONDS", help="For how long, if the job does not end."),
     ] = 30.0,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Prove on a live job that no watcher misses anything: several watch it, drop their streams, and resume.
 
@@ -342,11 +312,12 @@ def verify(
 
 
 @app.command()
+@calling
 def report(
-    file: Source,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    file: options.Source,
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Send reports, each on a line of its own: {"report_job": {…}} or {"report_granules": {…}}.
 
@@ -362,6 +333,7 @@ def report(
 
 
 @app.command(name="import")
+@calling
 def import_documents(
     sources: Annotated[
         list[str],
@@ -379,9 +351,9 @@ def import_documents(
     until_done: Annotated[
         bool, typer.Option("--until-done", help="With --every: leave when the jobs have ended.")
     ] = False,
-    as_json: AsJson = False,
-    server: Server = _SERVER,
-    project_id: Project = "",
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
 ) -> Task:
     """Report what documents of other systems say about jobs: one job, an array, or a system's own list.
 

@@ -77,11 +77,14 @@ def _rpc_status(error: Exception) -> int:
     statuses = {
         grpc.StatusCode.INVALID_ARGUMENT: USAGE,
         grpc.StatusCode.FAILED_PRECONDITION: USAGE,
+        grpc.StatusCode.UNAUTHENTICATED: USAGE,
+        grpc.StatusCode.PERMISSION_DENIED: USAGE,
         grpc.StatusCode.NOT_FOUND: NOT_FOUND,
     }
     status = statuses.get(error.code, SERVER)
     message = f"{error.message} ({error.reason or error.code.name})"
-    if status == SERVER and error.request_id:
+    refused = error.code is grpc.StatusCode.UNAUTHENTICATED
+    if (status == SERVER or refused) and error.request_id:
         message += f", request {error.request_id}"
     return _say(error, message, status, error.violations)
 

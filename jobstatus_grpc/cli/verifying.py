@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from jobstatus_grpc.cli.connection import connected
+from jobstatus_grpc.cli.connection import hinted, secrets
 from jobstatus_grpc.cli.terminal import clean, say, table
 from jobstatus_grpc.verify import Breach, Findings, Guarantee, Probe
 
@@ -21,8 +21,9 @@ def verify_job(
     server: str, project_id: str, job_id: str, watchers: int, seconds: float, as_json: bool
 ) -> int:
     """Watch a job with several watchers, and say what that has proved."""
-    with connected(server, project_id):
-        findings = Probe(server, project_id, job_id, watchers=watchers, seconds=seconds).run()
+    with hinted(server):
+        probe = Probe(server, project_id, job_id, watchers=watchers, seconds=seconds, **secrets())
+        findings = probe.run()
     if as_json:
         say(json.dumps(_value(job_id, findings)))
     else:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from rich.console import Console
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.cli.connection import CONNECT_TIMEOUT, hinted
+from jobstatus_grpc.cli.connection import CONNECT_TIMEOUT, hinted, secrets
 from jobstatus_grpc.cli.failures import INTERRUPTED, JOB_FAILED, TERMINATED, TIMED_OUT, Refused
 from jobstatus_grpc.cli.live import LiveView
 from jobstatus_grpc.cli.nodes import Node
@@ -123,7 +123,7 @@ def _shown(view: View) -> Iterator[None]:
 async def _watch_all(asked: Asked, root: Node, view: View) -> bool:
     """Watch all jobs until each has reached its end; return whether the time was over before."""
     async with AsyncJobStatusClient(
-        asked.server, asked.project_id, connect_timeout=CONNECT_TIMEOUT
+        asked.server, asked.project_id, connect_timeout=CONNECT_TIMEOUT, **secrets()
     ) as client:
         watches = [asyncio.create_task(_follow(client, node, view, asked)) for node in root.children.values()]
         try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
+
+import grpc
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
@@ -71,13 +74,23 @@ class Probe:
         job_id: the job.
         watchers: how many watch, beside the one that reads.
         seconds: for how long; a job that ends earlier ends the probe.
+        tls: encrypts the connections, as of a `JobStatusClient`.
+        credentials: returns bearer tokens, as of a `JobStatusClient`.
     """
 
     def __init__(
-        self, server: str, project_id: str, job_id: str, *, watchers: int = 4, seconds: float = 30.0
+        self,
+        server: str,
+        project_id: str,
+        job_id: str,
+        *,
+        watchers: int = 4,
+        seconds: float = 30.0,
+        tls: grpc.ChannelCredentials | None = None,
+        credentials: Callable[[], str] | None = None,
     ) -> None:
-        self._server = server
-        self._project_id = project_id
+        self._client = partial(JobStatusClient, server, project_id, tls=tls, credentials=credentials)
+        self._watching = partial(Watcher, server, project_id, tls=tls, credentials=credentials)
         self._job_id = job_id
         self._seconds = seconds
         self._goal = Goal()
@@ -96,7 +109,7 @@ class Probe:
             JobStatusRpcError: there is no such job, or the server cannot be reached.
         """
         try:
-            with JobStatusClient(self._server, self._project_id, connect_timeout=3.0) as client:
+            with self._client(connect_timeout=3.0) as client:
                 client.get(self._job_id, view=pb.JOB_VIEW_BASIC)
             for watcher in self._watchers.values():
                 watcher.start()
@@ -113,9 +126,7 @@ class Probe:
         return findings
 
     def _watcher(self, name: str, role: Role) -> Watcher:
-        return Watcher(
-            self._server,
-            self._project_id,
+        return self._watching(
             self._job_id,
             name=name,
             role=role,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import grpc
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError, open_channel
+from jobstatus_grpc.client.channels import metadata_of
 from jobstatus_grpc.verify.checker import Checker
 from jobstatus_grpc.verify.minutes import Minutes
 from jobstatus_grpc.verify.stream import Asked
@@ -62,6 +63,8 @@ class Watcher:
         minutes: where it meets the other watchers.
         goal: when it ends.
         restlessness: how long a stream lasts that is dropped on purpose, in seconds, on average.
+        tls: as of a `JobStatusClient`.
+        credentials: as of a `JobStatusClient`.
 
     Attributes:
         checker: what it has found.
@@ -82,6 +85,8 @@ class Watcher:
         minutes: Minutes,
         goal: Goal,
         restlessness: float,
+        tls: grpc.ChannelCredentials | None = None,
+        credentials: Callable[[], str] | None = None,
     ) -> None:
         self.checker = Checker(asked, watcher=name, minutes=minutes, collect=True)
         self.failure: Exception | None = None
@@ -92,8 +97,9 @@ class Watcher:
         self._asked = asked
         self._goal = goal
         self._restlessness = restlessness
-        self._client = JobStatusClient(server, project_id)
-        self._channel = open_channel(server)
+        self._client = JobStatusClient(server, project_id, tls=tls, credentials=credentials)
+        self._channel = open_channel(server, tls)
+        self._credentials = credentials or str
         self._stub = pb.JobStatusServiceStub(self._channel)
         self._request = pb.WatchJobRequest(
             project_id=project_id, job_id=job_id, delivery=asked.delivery, max_frames=asked.max_frames
@@ -211,7 +217,7 @@ class Watcher:
         self._request.resume_token = token
         self._waiting_since = time.monotonic()
         self.checker.stream_began(token, self._waiting_since)
-        call = self._call = self._stub.WatchJob(self._request)
+        call = self._call = self._stub.WatchJob(self._request, metadata=metadata_of(self._credentials()))
         lasts = random.uniform(0.2, 1.8) * self._restlessness
         until = time.monotonic() + lasts if self._role is not Role.STEADY else float("inf")
         try:

@@ -23,7 +23,7 @@ _THREADS: Final[Mapping[str, int]] = {
     "probe": 1,
     "retention": 1,
 }
-# What docs/operations.md says a server has at most.
+# What docs/operating.md says a server has at most.
 _DATABASE_CONNECTIONS: Final = 4 + 4 + 14
 # An SQLite connection has the file, its log, and, the first of a process, the memory they share.
 _FILES_PER_CONNECTION: Final = 3
