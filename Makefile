@@ -62,7 +62,7 @@ test: install ## Run the tests, on SQLite and on a PostgreSQL they start themsel
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST)
 
 .PHONY: test-faults
-test-faults: install ## Fail servers, clients, lines, databases, disks and clocks under load; TEST=file for some of it.
+test-faults: install ## Fail servers, lines, databases, disks and clocks under load, and seed bugs; TEST=file for some of it.
 	$(BIN)/pytest --full $(or $(TEST),tests/faults)
 
 $(INTEROP_VENV)/.installed: pyproject.toml constraints.txt

@@ -119,7 +119,7 @@ class Stream:
         self._sent = 0
         self._partial = False
         self._stored: StoredJob | None = None
-        self._last_read = self._confirmed = time.monotonic()
+        self._last_read = self._confirmed = self._read_from = time.monotonic()
         self._point = query.point
         self._place = Place()
 
@@ -171,7 +171,7 @@ class Stream:
     async def _send_snapshot(self) -> ResumePoint:
         if self._partial:
             await self._reset(_SNAPSHOT_INTERRUPTED)
-        self._confirmed = time.monotonic()
+        self._confirmed = self._read_from = time.monotonic()
         try:
             if self._query.delivery is Delivery.NONE:
                 return await self._send_job()
@@ -206,7 +206,7 @@ class Stream:
         finally:
             snapshot.leave()
         self._partial = False
-        stored = snapshot.stored
+        stored, self._read_from = snapshot.stored, snapshot.began
         return self._arrive(ResumePoint(stored.job_pk, stored.position), stored.job.totals)
 
     async def _catch_up(self, point: ResumePoint) -> ResumePoint:
@@ -217,7 +217,8 @@ class Stream:
             if read is None:
                 raise await self._hub.why_gone(self._query.key)
             batch, entries = read
-            self._stored, self._last_read, self._confirmed = batch.stored, moment, moment
+            self._stored, self._last_read = batch.stored, moment
+            self._confirmed = self._read_from = moment
             self._arrive(point, batch.totals)
             point = await self._send_entries(point, entries)
             if point.position == batch.stored.position:
@@ -242,7 +243,7 @@ class Stream:
         write, pen = self._write, self._pen
         if stored is None:
             raise AssertionError("nothing to follow")
-        feed = self._hub.join(stored, point.position, self._alarm)
+        feed = self._hub.join(stored, point.position, self._read_from, self._alarm)
         try:
             await self._meet(feed, stored)
             while True:

@@ -39,6 +39,7 @@ from jobstatus_grpc.stalls import Pen, Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Stream, WatchQuery, Write
 from jobstatus_grpc.tokens import ResumePoint, Tokens
+from jobstatus_grpc.unheard import Unheard
 
 _READ_LIMIT: Final = 1000
 _REST_FACTOR: Final = 9.0
@@ -86,6 +87,7 @@ class WatchHub:
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
+        self._unheard = Unheard()
         self._arrivals = Arrivals(self._read_jobs)
         self._anything = asyncio.Event()
         self._news: NewsSource | None = None
@@ -108,7 +110,9 @@ class WatchHub:
         if key is not None:
             self._arrivals.look([key])
         feed = self._feeds.get(job_pk)
-        if feed is not None:
+        if feed is None or feed.over:
+            self._unheard.note(job_pk)
+        else:
             feed.look()
 
     def drain(self, spread: float) -> None:
@@ -170,12 +174,21 @@ class WatchHub:
         """How news from other processes come at this moment."""
         return NewsMode.POLL if self._news is None else self._news.mode
 
-    def join(self, stored: StoredJob, position: Position, alarm: Alarm) -> Feed:
-        """Return the feed of a job that has been delivered up to `position`; `leave` gives it back."""
+    def join(self, stored: StoredJob, position: Position, moment: float, alarm: Alarm) -> Feed:
+        """Return the feed of a job that has been delivered up to `position`; `leave` gives it back.
+
+        Args:
+            stored: the job.
+            position: its own, as read at `moment` of `time.monotonic()` or later.
+            moment: news from then on may tell of what comes after `position`.
+            alarm: whom the feed wakes.
+        """
         feed = self._feeds.get(stored.job_pk)
         if feed is None or feed.over:
             feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
             self._feeds[stored.job_pk] = feed
+            if self._unheard.since(stored.job_pk, moment):
+                feed.look()
         feed.watchers.add(alarm)
         return feed
 
@@ -318,6 +331,7 @@ class WatchHub:
 
     def _hear(self, news: News) -> None:
         if news.everything:
+            self._unheard.note_all()
             self._anything.set()
         for job_pk in news.job_pks:
             self.hint(job_pk)

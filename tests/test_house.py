@@ -32,7 +32,7 @@ _WATCHING: Final = (
         "snapshots",
         "stalls",
     ),
-    *("streams", "waits", "watch"),
+    *("streams", "unheard", "waits", "watch"),
     *("reports", "retention"),
 )
 _DOCUMENTS: Final = ("exports", "imports", "parsing", "transfers")

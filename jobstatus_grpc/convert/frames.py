@@ -14,13 +14,12 @@ from typing import Final
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import (
     duration,
-    granule_to_pb,
     job_to_pb,
     timestamp,
     totals_to_pb,
 )
-from jobstatus_grpc.convert.wire import delimited, encode_granules, varint
-from jobstatus_grpc.model import Change, Granule, Job, NewsMode, SubJob, Totals, WholeJob
+from jobstatus_grpc.convert.wire import delimited, encode_granule_change, encode_granules, varint
+from jobstatus_grpc.model import Change, Granule, Job, NewsMode, Totals, WholeJob
 
 _CHANGE: Final = pb.Changes.CHANGES_FIELD_NUMBER
 _CHANGES: Final = pb.WatchJobResponse.CHANGES_FIELD_NUMBER
@@ -34,7 +33,15 @@ class FrameEncoder:
     """Encodes the frames of `WatchJob`; fulfils `watch.FrameEncoder`."""
 
     def change(self, change: Change) -> bytes:
-        return delimited(_CHANGE, _change_to_pb(change).SerializeToString())
+        revision, _, when, item, previous, _ = change
+        if isinstance(item, Granule):
+            return delimited(_CHANGE, encode_granule_change(item, revision, when, previous))
+        encoded = pb.Change(revision=revision, change_time=timestamp(when))
+        if isinstance(item, Job):
+            encoded.job.CopyFrom(job_to_pb(item))
+        else:
+            encoded.sub_job.CopyFrom(job_to_pb(item.job))
+        return delimited(_CHANGE, encoded.SerializeToString())
 
     def counted(self, encoded: bytes, count: int) -> bytes:
         # A part's own tag is one byte; its length goes on while the high bit is set.
@@ -96,13 +103,3 @@ class FrameEncoder:
 
 def _frame(revision: int, totals: Totals, token: bytes) -> pb.WatchJobResponse:
     return pb.WatchJobResponse(revision=revision, totals=totals_to_pb(totals), resume_token=token)
-
-
-def _change_to_pb(change: Change) -> pb.Change:
-    item, revision, when = change.item, change.revision, timestamp(change.change_time)
-    if isinstance(item, Job):
-        return pb.Change(revision=revision, change_time=when, job=job_to_pb(item))
-    if isinstance(item, SubJob):
-        return pb.Change(revision=revision, change_time=when, sub_job=job_to_pb(item.job))
-    granule = pb.GranuleChange(granule=granule_to_pb(item), previous_state=change.previous_state)  # type: ignore[arg-type]
-    return pb.Change(revision=revision, change_time=when, granule=granule)

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Engine,
     Select,
     create_engine,
-    event,
     text,
     tuple_,
 )
@@ -23,7 +22,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import migrations, rows, schema, trees
+from jobstatus_grpc.store import history, migrations, rows, schema, trees
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
@@ -53,8 +52,8 @@ set local statement_timeout = :statement_timeout;
 set local idle_in_transaction_session_timeout = 10000;
 {_BY_INDEX};
 """
-_READ_LIMITS: Final = (
-    "set local statement_timeout = {statement}; "
+_BEGIN_READ: Final = (
+    "begin isolation level repeatable read read only; set local statement_timeout = {statement}; "
     f"set local idle_in_transaction_session_timeout = 60000; {_BY_INDEX}"
 )
 
@@ -187,17 +186,16 @@ cross join lateral (
     limit 1
 ) as j
 """  # noqa: S608
+_SELECT_HISTORY: Final = _GLANCE_LIMIT + history.statement(
+    "cast(json_build_array({}) as text)", "string_agg({}, ',')", "octet_length({})", "%({})s"
+)
 
 
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
-        super().__init__(
-            engine(url, write_connections, "AUTOCOMMIT"),
-            engine(url, read_connections, "REPEATABLE READ", read_only=True),
-        )
-        self._glances = engine(url, read_connections, "AUTOCOMMIT")
+        super().__init__(engine(url, write_connections), engine(url, read_connections))
         self._url = url
         self._watchdog = Watchdog()
         self._notify = notify
@@ -213,7 +211,7 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def write(self, end: float) -> Iterator[Connection]:
-        with self._committed(end) as connection:
+        with self._committed(self.writes, end) as connection:
             connection.execute(_BEGIN_WRITE, _timeouts(end))
             yield connection
 
@@ -222,14 +220,14 @@ class PostgresJobStore(SqlJobStore):
         self, end: float, key: JobKey, parent_job_id: str | None = None
     ) -> Iterator[tuple[Connection, StoredJob | None]]:
         named = {**key._asdict(), "parent_job_id": parent_job_id}
-        with self._committed(end) as connection:
+        with self._committed(self.writes, end) as connection:
             row = connection.execute(_BEGIN_LOCKED, {**_timeouts(end), **named}).one_or_none()
             yield connection, None if row is None else rows.stored_job_from_row(row)
 
     @contextmanager
-    def _committed(self, end: float) -> Iterator[Connection]:
+    def _committed(self, pool: Engine, end: float) -> Iterator[Connection]:
         """Lend a connection, and end the transaction that is begun on it: the driver begins and ends none."""
-        with self._guarded(self.writes, end) as connection:
+        with self._guarded(pool, end) as connection:
             try:
                 yield connection
                 connection.exec_driver_sql("commit")
@@ -239,13 +237,13 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
-        with self._guarded(self.reads, end) as connection, connection.begin():
-            connection.exec_driver_sql(_READ_LIMITS.format(statement=milliseconds(end)))
+        with self._committed(self.reads, end) as connection:
+            connection.exec_driver_sql(_BEGIN_READ.format(statement=milliseconds(end)))
             yield connection
 
     @contextmanager
     def glance(self, end: float) -> Iterator[Ask]:
-        with self._guarded(self._glances, end) as connection:
+        with self._guarded(self.reads, end) as connection:
 
             def ask(query: Query) -> Sequence[rows.Row]:
                 limit = {"statement_timeout": milliseconds(end)}
@@ -313,7 +311,6 @@ class PostgresJobStore(SqlJobStore):
     def close(self) -> None:
         self._announcer.close()
         super().close()
-        self._glances.dispose()
         self._watchdog.close()
 
     def heads_query(self, job_pks: Collection[int]) -> Query:
@@ -328,6 +325,9 @@ class PostgresJobStore(SqlJobStore):
                 "limits": array_literal(page.limit for page in wanted),
             },
         )
+
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {
@@ -368,9 +368,13 @@ def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engine:
-    """Return an engine whose transactions have this isolation level, with `size` connections at most."""
-    made = create_engine(
+def engine(url: URL, size: int, isolation: str = "AUTOCOMMIT") -> Engine:
+    """Return an engine with `size` connections at most.
+
+    By itself its driver begins no transactions: with BEGIN and its limits in one message they take one way
+    to the server and back less.
+    """
+    return create_engine(
         "postgresql+psycopg2://",
         creator=partial(connect, url),
         isolation_level=isolation,
@@ -380,10 +384,3 @@ def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engi
         pool_use_lifo=True,
         hide_parameters=True,
     )
-    if read_only:
-
-        @event.listens_for(made, "connect")
-        def set_read_only(connection: Any, _: object) -> None:
-            connection.set_session(readonly=True)
-
-    return made

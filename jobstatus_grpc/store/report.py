@@ -77,6 +77,9 @@ class ReportTransaction:
     def _take(self, connection: Connection, root: StoredJob | None) -> Sequence[ReportOutcome | None]:
         jobs = trees.read_path(partial(self._store.find_jobs, connection), self._reports, root)
         first = self._reports[0]
+        if root is None and any(key in jobs for key in trees.claims(first)):
+            # Reported by another since the lock was asked for: it is known, and not locked.
+            raise JobTaken
         ours = [report.key == first.key or trees.is_of(root, report, jobs) for report in self._reports]
         reports = [report for report, taken in zip(self._reports, ours, strict=True) if taken]
         clock, granules = self._read_granules(connection, jobs, reports)

@@ -223,6 +223,11 @@ def change_from_row(row: Row, stored: StoredJob) -> Change:
     return Change(revision, commit_id, change_time, item, before, totals)
 
 
+def changes_from_json(document: str, stored: StoredJob) -> list[Change]:
+    """Return the changes in a JSON array of rows of CHANGE_COLUMNS of that job."""
+    return [change_from_row(row, stored) for row in json.loads(document)]
+
+
 def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
     """Return the values of REPORTED_COLUMNS."""
     code, reason = job.error or (None, None)

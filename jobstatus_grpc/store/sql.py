@@ -170,6 +170,13 @@ class SqlJobStore(JobStore):
         """
 
     @abc.abstractmethod
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        """Return the query for the job, its `change_floor`, and so many of its changes from a revision on.
+
+        As `history.statement` writes it: all in one row, of one moment, and none for a job that is deleted.
+        """
+
+    @abc.abstractmethod
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         """Return the query for the JOB_COLUMNS of those that are there."""
 
@@ -306,15 +313,11 @@ class SqlJobStore(JobStore):
     def read_changes(
         self, job_pk: int, position: Position, limit: int, deadline: float | None = None
     ) -> ChangeBatch | None:
-        def run(connection: Connection) -> ChangeBatch | None:
-            found = connection.execute(
-                rows.SELECT_JOB.where(_JOB.job_pk == job_pk, _JOB.delete_time.is_(None))
-            ).one_or_none()
-            if found is None:
-                return None
-            return history.read_changes(connection, rows.stored_job_from_row(found), position, limit)
+        def run(end: float) -> ChangeBatch | None:
+            with self.glance(end) as ask:
+                return history.read_changes(ask, self, job_pk, position, limit)
 
-        return self._reading(run, deadline)
+        return self._retry(run, deadline)
 
     def open_snapshot(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[Snapshot]:
         def run(connection: Connection) -> Snapshot:

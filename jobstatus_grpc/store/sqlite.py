@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
-from jobstatus_grpc.store import migrations, rows, schema, trees
+from jobstatus_grpc.store import history, migrations, rows, schema, trees
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, News, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.queries import Ask, Query
@@ -91,6 +91,7 @@ select {_JOB_NAMES}
 from json_each(:keys) as k cross join job
   on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
 """  # noqa: S608
+_SELECT_HISTORY: Final = history.statement("json_array({})", "group_concat({})", "length({})", ":{}")
 
 
 class SqliteJobStore(SqlJobStore):
@@ -203,6 +204,9 @@ class SqliteJobStore(SqlJobStore):
         limits = [min(page.limit, FIRST_PAGE_GRANULES) for page in wanted]
         keys = [(*page.key, page.limit) for page in wanted]
         return Query(_SELECT_FIRST_PAGES, {"wanted": json.dumps(keys), "most": max(limits) + 1})
+
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {"keys": json.dumps(keys)}

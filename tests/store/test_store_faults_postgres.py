@@ -367,8 +367,11 @@ def test_a_stopped_server_is_unavailable_in_time_and_works_again_when_it_is_back
 
 
 def test_a_committed_report_survives_a_crash_of_the_server(
-    store: JobStore, postgres_server: PostgresServer
+    store: JobStore, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
+    store.report(job())
+    # What is committed durably takes along all that was committed before.
+    run(postgres_url, "create table durable ()")
     for turn in range(3):
         result = store.report(job(granule(f"g{turn}", SUCCEEDED)))
         postgres_server.stop("immediate")
