@@ -28,13 +28,18 @@ class AnswerCache(Generic[Q]):
 
     Args:
         limit: how many bytes.
+
+    Attributes:
+        hits: how often an answer was found.
+        misses: how often none was.
+        size: how many bytes are kept.
     """
 
     def __init__(self, limit: int) -> None:
+        self.hits = self.misses = self.size = 0
         self._limit = limit
         self._lock = threading.Lock()
         self._kept: dict[Q, KeptAnswer] = {}
-        self._size = 0
 
     def find(self, question: Q) -> KeptAnswer | None:
         """Return the answer that was kept last."""
@@ -43,6 +48,9 @@ class AnswerCache(Generic[Q]):
             if found is not None:
                 # The dictionary's order is that of the last use.
                 self._kept[question] = found
+                self.hits += 1
+            else:
+                self.misses += 1
             return found
 
     def keep(self, question: Q, kept: KeptAnswer) -> None:
@@ -50,14 +58,14 @@ class AnswerCache(Generic[Q]):
         with self._lock:
             self._drop(question)
             self._kept[question] = kept
-            self._size += _size(kept)
-            while self._size > self._limit:
+            self.size += _size(kept)
+            while self.size > self._limit:
                 self._drop(next(iter(self._kept)))
 
     def _drop(self, question: Q) -> None:
         dropped = self._kept.pop(question, None)
         if dropped is not None:
-            self._size -= _size(dropped)
+            self.size -= _size(dropped)
 
 
 def _size(kept: KeptAnswer) -> int:

@@ -47,6 +47,11 @@ class Health:
         self._draining = False
         self._ready: bool | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether calls will be answered."""
+        return self._ready is True
+
     def register(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)

@@ -91,7 +91,7 @@ class StatusReader:
         self._encoder = encoder
         self._tokens = tokens
         self._executor = alone
-        self._cache: AnswerCache[StatusQuery] = AnswerCache(_KEPT_BYTES)
+        self.cache: AnswerCache[StatusQuery] = AnswerCache(_KEPT_BYTES)
         self._batches = Batches(self._answer_together, together)
         self._large = Coalescing(self._answer_large)
 
@@ -129,7 +129,7 @@ class StatusReader:
 
     def _answer_together(self, queries: Sequence[StatusQuery]) -> list[bytes | JobStatusError | None]:
         """Answer first pages; `None` for those that have to be read alone."""
-        kept = [self._cache.find(query) for query in queries]
+        kept = [self.cache.find(query) for query in queries]
         pages = self._store.read_first_pages(
             [
                 FirstPage(query.key, query.limit, None if held is None else held.version)
@@ -173,7 +173,7 @@ class StatusReader:
         answer = self._encode(query, page)
         # A sub-job's own revision moves where the job's does not.
         if not page.sub_jobs:
-            self._cache.keep(query, KeptAnswer(page.stored.version, answer))
+            self.cache.keep(query, KeptAnswer(page.stored.version, answer))
         return answer
 
     def _encode(self, query: StatusQuery, page: JobPage) -> bytes:

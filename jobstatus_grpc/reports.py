@@ -107,6 +107,11 @@ class ReportWriter:
         self._roots: dict[JobKey, JobKey] = {}
         self._turns: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """How many reports wait for their turn."""
+        return sum(len(tree.waiting) for tree in self._trees.values())
+
     async def report(self, checked: Callable[[], Report], size: int, deadline: float | None) -> ReportResult:
         """Commit a report. Raises what `JobStore.report` raises, and TooManyReports.
 

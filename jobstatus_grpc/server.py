@@ -30,10 +30,14 @@ from jobstatus_grpc.health import Health
 from jobstatus_grpc.imports import DocumentImporter
 from jobstatus_grpc.leaving import CLEARING_SECONDS, leave_within
 from jobstatus_grpc.limits import WatchLimits
+from jobstatus_grpc.metrics import Standing
+from jobstatus_grpc.model import NewsMode
+from jobstatus_grpc.operation import Operation
 from jobstatus_grpc.parsing import DocumentParser
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.retention import Retention
+from jobstatus_grpc.security.access import principal_of_call
 from jobstatus_grpc.security.door import Door
 from jobstatus_grpc.servicer import JobDocumentServicer, JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
@@ -72,6 +76,7 @@ class Server:
         keepalive: when a silent client is taken for gone.
         addresses: what to bind, each `HOST:PORT` in numbers, if the configuration's `listen` has been looked
             up already.
+        worker: which of several processes on one port this is.
 
     Attributes:
         address: `HOST:PORT` as bound, from `start` on.
@@ -81,41 +86,32 @@ class Server:
     """
 
     def __init__(
-        self, config: ServerConfig, keepalive: Keepalive = KEEPALIVE, addresses: Sequence[str] = ()
+        self,
+        config: ServerConfig,
+        keepalive: Keepalive = KEEPALIVE,
+        addresses: Sequence[str] = (),
+        worker: int | None = None,
     ) -> None:
         self._config = config
         self._addresses = addresses or (config.listen,)
         self._door = Door(config)
+        self._operation = Operation(config, self._standing, principal_of_call, worker)
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
         helping = _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + _IMPORT_THREADS + _EXPORT_THREADS
         reading = config.read_threads + helping + 2
         self._store = open_store(config.database_url, reading, config.write_threads + 1, config.notify)
-        self._pools = {
-            name: ThreadPoolExecutor(threads, thread_name_prefix=f"jobstatus-{name}")
-            for name, threads in (
-                ("read", config.read_threads),
-                ("batch", 1),
-                ("write", config.write_threads),
-                ("tail", _TAIL_THREADS),
-                ("behind", _BEHIND_THREADS),
-                ("snapshot", _SNAPSHOT_THREADS),
-                ("import", _IMPORT_THREADS),
-                ("export", _EXPORT_THREADS),
-                ("probe", 1),
-                ("retention", 1),
-            )
-        }
-        self._hub = WatchHub(
+        self._pools = _pools(config)
+        self._hub = self._make_hub()
+        self._reader = StatusReader(
             self._store,
-            FrameEncoder(),
+            AnswerEncoder(),
             self._tokens,
-            tail=self._pools["tail"],
-            behind=self._pools["behind"],
-            snapshots=self._pools["snapshot"],
-            poll_interval=config.poll_interval,
-            max_age=config.max_stream_age,
-            write_timeout=config.write_timeout,
+            together=self._pools["batch"],
+            alone=self._pools["read"],
+        )
+        self._writer = ReportWriter(
+            self._store, self._pools["write"], config.max_waiting_reports, self._hub.hint
         )
         self._limits = WatchLimits(config.max_watches, config.max_watches_per_project)
         self._health = Health(self._store, self._pools["probe"], _SERVICES, config.poll_interval)
@@ -123,17 +119,32 @@ class Server:
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), *self._door.interceptors],
+            interceptors=[ErrorInterceptor(self._operation.observe), *self._door.interceptors],
             options=server_options(config, keepalive),
+        )
+
+    def _make_hub(self) -> WatchHub:
+        return WatchHub(
+            self._store,
+            FrameEncoder(),
+            self._tokens,
+            tail=self._pools["tail"],
+            behind=self._pools["behind"],
+            snapshots=self._pools["snapshot"],
+            poll_interval=self._config.poll_interval,
+            max_age=self._config.max_stream_age,
+            write_timeout=self._config.write_timeout,
+            lag=self._operation.lag,
         )
 
     async def start(self) -> None:
         """Bind, serve, and see to the database in the background.
 
         Raises:
-            ListenFailed: the address cannot be bound.
+            ListenFailed: the address, or the admin port's, cannot be bound.
         """
         self._register()
+        self._operation.open()
         await self._health.start()
         host = self._config.listen.rpartition(":")[0]
         try:
@@ -156,6 +167,7 @@ class Server:
             group.create_task(self._health.run())
             group.create_task(self._retention.run())
             group.create_task(self._door.run())
+            group.create_task(self._operation.run())
 
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
@@ -170,19 +182,25 @@ class Server:
         for pool in self._pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
         self._store.close()
+        self._operation.close()
+
+    def _standing(self) -> Standing:
+        cache = self._reader.cache
+        return Standing(
+            ready=self._health.ready,
+            watches=self._limits.taken,
+            frames=self._hub.sent_frames,
+            changes=self._hub.sent_changes,
+            notified=self._hub.news_mode is NewsMode.NOTIFY,
+            waiting={name: pool._work_queue.qsize() for name, pool in self._pools.items()},
+            waiting_reports=self._writer.waiting,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
+            cache_bytes=cache.size,
+        )
 
     def _register(self) -> None:
-        reader = StatusReader(
-            self._store,
-            AnswerEncoder(),
-            self._tokens,
-            together=self._pools["batch"],
-            alone=self._pools["read"],
-        )
-        writer = ReportWriter(
-            self._store, self._pools["write"], self._config.max_waiting_reports, self._hub.hint
-        )
-        status = JobStatusServicer(reader, self._hub, self._limits, self._tokens)
+        status = JobStatusServicer(self._reader, self._hub, self._limits, self._tokens)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
         # What is bytes already. Registered later than the generated code, these handlers take its place.
         get, watch = pb.GetJobStatusRequest.FromString, pb.WatchJobRequest.FromString
@@ -191,10 +209,10 @@ class Server:
             "WatchJob": grpc.unary_stream_rpc_method_handler(status.WatchJob, watch, None),
         }
         self._grpc.add_registered_method_handlers(_STATUS_SERVICE, ready)
-        pb.add_JobReportServiceServicer_to_server(JobReportServicer(writer), self._grpc)
+        pb.add_JobReportServiceServicer_to_server(JobReportServicer(self._writer), self._grpc)
         importing = self._pools["import"]
         documents = JobDocumentServicer(
-            DocumentImporter(self._store, writer, DocumentParser(importing), importing),
+            DocumentImporter(self._store, self._writer, DocumentParser(importing), importing),
             DocumentExporter(self._store, self._pools["export"]),
             Transfers(self._config.max_transfers, self._config.write_timeout),
         )
@@ -222,6 +240,25 @@ class Server:
                 await asyncio.sleep(_PREPARE_INTERVAL)
 
 
+def _pools(config: ServerConfig) -> dict[str, ThreadPoolExecutor]:
+    threads = {
+        "read": config.read_threads,
+        "batch": 1,
+        "write": config.write_threads,
+        "tail": _TAIL_THREADS,
+        "behind": _BEHIND_THREADS,
+        "snapshot": _SNAPSHOT_THREADS,
+        "import": _IMPORT_THREADS,
+        "export": _EXPORT_THREADS,
+        "probe": 1,
+        "retention": 1,
+    }
+    return {
+        name: ThreadPoolExecutor(number, thread_name_prefix=f"jobstatus-{name}")
+        for name, number in threads.items()
+    }
+
+
 def _print(lines: Sequence[str]) -> None:
     print(*lines, sep="\n", flush=True)  # noqa: T201
 
@@ -247,14 +284,28 @@ def serve(
         SchemaMismatch: this program cannot work with the database's schema.
     """
     configure_logging(config.log_level, config.log_format, worker)
+    _log_what_nobody_catches()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    uvloop.run(_serve(config, say, addresses))
+    uvloop.run(_serve(config, say, worker, addresses))
+
+
+def _log_what_nobody_catches() -> None:
+    """Have the log tell of exceptions that end a thread or the process: Python repeats all their words."""
+
+    def tell(error: BaseException | None) -> None:
+        _log.critical("failed", exc_info=error)
+
+    sys.excepthook = lambda _kind, error, _trace: tell(error)
+    threading.excepthook = lambda failed: tell(failed.exc_value)
 
 
 async def _serve(
-    config: ServerConfig, say: Callable[[Sequence[str]], None], addresses: Sequence[str]
+    config: ServerConfig,
+    say: Callable[[Sequence[str]], None],
+    worker: int | None,
+    addresses: Sequence[str],
 ) -> None:
-    server = Server(config, addresses=addresses)
+    server = Server(config, addresses=addresses, worker=worker)
     await server.start()
     # Thousands of streams are many objects that live long: looking through them at the usual pace took a
     # quarter of the time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -62,6 +63,13 @@ _Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Behaviour: TypeAlias = "Callable[[Any, _Context], Awaitable[Any]]"
+_Observed: TypeAlias = Callable[[str, float, str], None]
+
+Observe: TypeAlias = Callable[[str, str, float, str], None]
+"""Takes the end of a call: its method, the name of its code, its seconds and its request id."""
+
+UNKNOWN: Final = "unknown"
+"""The method of all calls of methods that are not served: callers can make up any number of names."""
 
 # Of the call under way.
 _REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id")
@@ -212,9 +220,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     A cancellation stays one if it is the client's, the deadline's or the server's own end; one that came
     from within (somebody cancelled what the handler waited for) would leave the client without any status,
     and becomes UNAVAILABLE.
+
+    Args:
+        observe: told of the end of each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Observe = lambda *_: None) -> None:
+        self._observe = observe
         # By method: what was made for the handler that served it last, which is always the same.
         self._guarded: dict[str, tuple[_Handler, _Handler]] = {}
 
@@ -230,12 +242,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         try:
             handler = await continuation(handler_call_details)
         except Exception as error:
-            return _failing(error)
+            return _failing(error, partial(self._observe, method))
         if handler is None:
-            return _failing(NotServed(method))
+            return _failing(NotServed(method), partial(self._observe, UNKNOWN))
         known = self._guarded.get(method)
         if known is None or known[0] is not handler:
-            known = self._guarded[method] = handler, _guarded(handler)
+            known = self._guarded[method] = (
+                handler,
+                _guarded(handler, partial(self._observe, method)),
+            )
         return known[1]
 
 
@@ -256,21 +271,21 @@ def request_id_of(context: _Context) -> str:
     return next(str(value) for key, value in context.trailing_metadata() if key == REQUEST_ID_KEY)
 
 
-def _failing(error: Exception) -> _Handler:
+def _failing(error: Exception, observe: _Observed) -> _Handler:
     """Return a handler that fails without reading a request; on the wire it suits every kind of method."""
 
     async def fail(_requests: Any, _context: _Context) -> None:
         raise error
 
-    return grpc.stream_stream_rpc_method_handler(_shielded(fail))
+    return grpc.stream_stream_rpc_method_handler(_shielded(fail, observe))
 
 
-def _guarded(handler: _Handler) -> _Handler:
+def _guarded(handler: _Handler, observe: _Observed) -> _Handler:
     """Return `handler` with all it does, decoding and encoding included, inside the shield."""
     kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
     # Where gRPC itself must decode or encode, it is in a read or write of the handler: inside the shield too.
     return make(
-        _shielded(_work_of(handler, getattr(handler, kind))),
+        _shielded(_work_of(handler, getattr(handler, kind)), observe),
         _decoder(handler.request_deserializer) if handler.request_streaming else None,
         handler.response_serializer if handler.response_streaming else None,
     )
@@ -325,27 +340,42 @@ def _as_it_is(requests: Any) -> Any:
     return requests
 
 
-def _shielded(work: _Behaviour) -> _Behaviour:
-    """Return what does `work`, and ends the call with a status if that fails."""
+def _shielded(work: _Behaviour, observe: _Observed) -> _Behaviour:
+    """Return what does `work`, ends the call with a status if that fails, and tells of the end."""
 
     # One coroutine and no more: all that is done for a stream goes through it.
     async def behaviour(request: Any, context: _Context) -> Any:
-        context.set_trailing_metadata(((REQUEST_ID_KEY, _REQUEST_ID.get()),))
+        request_id, begun, code = _REQUEST_ID.get(), time.perf_counter(), grpc.StatusCode.CANCELLED
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         try:
-            return await work(request, context)
-        except grpc.aio.InternalError:
-            # A write failed, so the client has gone; the cancellation that says so may come a little later,
-            # and ends this wait.
-            await asyncio.sleep(_LEAVING_SECONDS)
-            failure: JobStatusError = CallInterrupted()
-        except (Exception, asyncio.CancelledError) as error:
-            failure = _failure(error, context)
-        if _ending(context):
-            # Nobody is there to be told; gRPC keeps memory of a call that is cancelled and ends otherwise.
-            raise asyncio.CancelledError
-        return await _abort(context, _bare(failure))
+            try:
+                answer = await work(request, context)
+                code = grpc.StatusCode.OK
+                return answer
+            except grpc.aio.InternalError:
+                # A write failed, so the client has gone; the cancellation that says so may come a little
+                # later, and ends this wait.
+                await asyncio.sleep(_LEAVING_SECONDS)
+                failure: JobStatusError = CallInterrupted()
+            except (Exception, asyncio.CancelledError) as error:
+                failure = _failure(error, context)
+            if _ending(context):
+                # Nobody is there to be told; gRPC keeps memory of a call that is cancelled and ends
+                # otherwise.
+                raise asyncio.CancelledError
+            status = to_status(failure, request_id)
+            code = _CODES[status.code]
+            # An abort waits behind what the client has not read, for hours if it does not read; what the call
+            # held, and the frames of the coroutines the error came through, are not kept so long.
+            del failure
+            return await _abort(context, code, status)
+        finally:
+            observe(code.name, time.perf_counter() - begun, request_id)
 
     return behaviour
+
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def _failure(error: Exception | asyncio.CancelledError, context: _Context) -> JobStatusError:
@@ -365,16 +395,6 @@ def _failure(error: Exception | asyncio.CancelledError, context: _Context) -> Jo
     return _unexpected(error)
 
 
-def _bare(error: JobStatusError) -> JobStatusError:
-    """Return the error without its history, and so without the frames of the coroutines it came through.
-
-    An abort waits behind what the client has not read, for hours if it does not read; what the call held is
-    not kept so long.
-    """
-    error.__context__ = error.__cause__ = None
-    return error.with_traceback(None)
-
-
 def _ending(context: _Context) -> bool:
     """Whether the call has been cancelled from outside, or its status sent."""
     task = asyncio.current_task()
@@ -386,11 +406,11 @@ def _unexpected(error: Exception) -> JobStatusError:
     return JobStatusError(_INTERNAL_WORDS)
 
 
-async def _abort(context: _Context, error: JobStatusError) -> Any:
-    request_id = _REQUEST_ID.get()
-    status = to_status(error, request_id)
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    trailing: _Metadata = ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, status.SerializeToString()))
+async def _abort(context: _Context, code: grpc.StatusCode, status: status_pb2.Status) -> Any:
+    trailing: _Metadata = (
+        (REQUEST_ID_KEY, _REQUEST_ID.get()),
+        (DETAILS_KEY, status.SerializeToString()),
+    )
     try:
         await context.abort(code, status.message, trailing)
     except grpc.aio.InternalError:

@@ -229,6 +229,7 @@ class Stream:
             frame = self._hub.frame(self._query.delivery, self._query.key, point.job_pk, entries)
             # Entries are consecutive: the frame's revision tells how many of them are in it.
             entries = entries[frame.place.revision - point.position.revision :]
+            self._hub.sent_changes += frame.place.revision - point.position.revision
             point = self._point = frame.point
             self._place = frame.place
             await self._send(frame.data)
@@ -239,7 +240,7 @@ class Stream:
 
         Between looking at the feed and waiting for it nothing else is awaited, so no news is missed.
         """
-        stored, now, delivery = self._stored, self._loop.time, self._query.delivery
+        hub, stored, now, delivery = self._hub, self._stored, self._loop.time, self._query.delivery
         write, pen = self._write, self._pen
         if stored is None:
             raise AssertionError("nothing to follow")
@@ -260,6 +261,8 @@ class Stream:
                     point = self._point = frame.point
                     self._place = frame.place
                     self._sent += 1
+                    hub.sent_frames += 1
+                    hub.sent_changes += point.position.revision - position.revision
                     pen.began = self._spoke = moment
                     await write(frame.data)
                     pen.began = NEVER
@@ -365,6 +368,7 @@ class Stream:
 
     async def _send(self, frame: bytes) -> None:
         self._sent += 1
+        self._hub.sent_frames += 1
         self._pen.began = self._spoke = self._loop.time()
         await self._write(frame)
         self._pen.began = NEVER

@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Final
 
+from jobstatus_grpc.admin import AdminPort, Looks
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.errors import ConfigInvalid, SchemaMismatch, Violation
 from jobstatus_grpc.leaving import CLEARING_SECONDS, leave_within
+from jobstatus_grpc.metrics import DIRECTORY_VARIABLE, SharedMetrics
 from jobstatus_grpc.port import HeldPort
 from jobstatus_grpc.telemetry import configure_logging
 
@@ -57,8 +62,14 @@ def supervise(config: ServerConfig) -> None:
         words = f"more than 1 need Linux, which spreads connections over processes; this is {sys.platform}"
         raise ConfigInvalid([Violation("workers", words)])
     configure_logging(config.log_level, config.log_format)
-    with HeldPort(config.listen) as port:
-        asyncio.run(Supervisor(config, port).run())
+    with HeldPort(config.listen) as port, ExitStack() as open_:
+        metrics = None
+        if config.admin_listen:
+            directory = open_.enter_context(tempfile.TemporaryDirectory(prefix="jobstatus-metrics-"))
+            metrics = SharedMetrics(Path(directory))
+            looks = Looks(metrics.text, lambda: True, metrics.ready)
+            open_.enter_context(AdminPort(config.admin_listen, looks))
+        asyncio.run(Supervisor(config, port, metrics).run())
 
 
 class BackOff:
@@ -81,12 +92,20 @@ class Supervisor:
     Args:
         config: the workers'.
         port: where they listen; closed when they stop.
+        metrics: where theirs are read; `None` if nobody asks for them.
         patience: after how many seconds without a sign of life a worker is killed.
     """
 
-    def __init__(self, config: ServerConfig, port: HeldPort, patience: int = _SILENT_SECONDS) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        port: HeldPort,
+        metrics: SharedMetrics | None = None,
+        patience: int = _SILENT_SECONDS,
+    ) -> None:
         self._config = replace(config, listen=port.listen)
         self._port = port
+        self._metrics = metrics
         self._patience = patience
         self._children: dict[int, _Child] = {}
         self._ready: dict[int, list[str]] = {}
@@ -144,7 +163,7 @@ class Supervisor:
     async def _live(self, number: int) -> str:
         """See a worker through from its start to its end; return how that was."""
         try:
-            child = _Child(self._orders(number))
+            child = _Child(self._orders(number), self._metrics.directory if self._metrics else None)
         except OSError as error:
             return f"cannot be started ({error})"
         _log.info("worker %d is process %d", number, child.pid)
@@ -154,6 +173,8 @@ class Supervisor:
             child.kill()
         self._ready.pop(number, None)
         status = await child.end()
+        if self._metrics is not None:
+            self._metrics.forget(child.pid)
         del self._children[number]
         how = f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
         return f"(process {child.pid}) ended {how}"
@@ -187,12 +208,12 @@ class Supervisor:
 class _Child:
     """A worker's process, and the line to it. Its orders go on no command line: they may hold a password."""
 
-    def __init__(self, orders: dict[str, Any]) -> None:
+    def __init__(self, orders: dict[str, Any], metrics: str | None) -> None:
         self._line, theirs = socket.socketpair()
         with theirs:
             try:
                 self._line.sendall(json.dumps(orders).encode() + b"\n")
-                self._process = _start(theirs)
+                self._process = _start(theirs, metrics)
             except BaseException:
                 self._line.close()
                 raise
@@ -245,11 +266,13 @@ async def _next_line(reader: asyncio.StreamReader) -> bytes | None:
         return b""
 
 
-def _start(line: socket.socket) -> subprocess.Popen[bytes]:
+def _start(line: socket.socket, metrics: str | None) -> subprocess.Popen[bytes]:
+    # Read by Prometheus' client when it is imported, and before that by nobody.
+    environment = {**os.environ, DIRECTORY_VARIABLE: metrics} if metrics else None
     # What is sent to all processes of a terminal reaches a worker that is only starting, too: it inherits
     # that these signals wait until it heeds them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
-        return subprocess.Popen(_COMMAND, stdin=line.fileno())  # noqa: S603 - Nothing of it comes from outside.
+        return subprocess.Popen(_COMMAND, stdin=line.fileno(), env=environment)  # noqa: S603 - Nothing of it comes from outside.
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

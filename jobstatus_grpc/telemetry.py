@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
+
+from jobstatus_grpc.redaction import told, without_secrets
 
 _TALKATIVE: Final = ("sqlalchemy", "alembic", "grpc", "asyncio")
 # Whatever ends a line or moves a cursor in some terminal or viewer.
@@ -31,14 +34,14 @@ def configure_logging(
             indented. `auto`: console on a terminal, else JSON.
         worker: which of several processes this is: every line tells it.
     """
-    people = format == "console" or (format == "auto" and sys.stderr.isatty())
+    people = _for_people(format)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([] if worker is None else [_told_by(worker)]),
-        structlog.processors.format_exc_info,
+        _redact,
     ]
     if people:
         shared.append(_escape)
@@ -58,6 +61,68 @@ def configure_logging(
     logging.basicConfig(level=level.upper(), handlers=[_handler(shared, renderer)], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class CallLog:
+    """Writes a line for each call, on a way of its own: it is most of what is written.
+
+    Args:
+        which: `all`, `failed`, `none`, or `auto`: all in JSON, failed ones on a console.
+        level: as of `configure_logging`; lines of calls are of level `info`.
+        format: as of `configure_logging`, which has been called.
+        worker: as of `configure_logging`.
+    """
+
+    def __init__(self, which: str, level: str, format: str, worker: int | None) -> None:  # noqa: A002
+        people = _for_people(format)
+        quiet = which == "none" or logging.getLevelName(level.upper()) > logging.INFO
+        self._failed_only = which == "failed" or (which == "auto" and people)
+        self._write: Callable[..., None] | None = None
+        if quiet:
+            return
+        log = structlog.get_logger("jobstatus_grpc.calls")
+        if not people:
+            bound = {"logger": "jobstatus_grpc.calls", "level": "info"}
+            log = structlog.wrap_logger(
+                structlog.WriteLogger(sys.stderr),
+                processors=[
+                    structlog.processors.TimeStamper(fmt="iso", utc=True),
+                    structlog.processors.JSONRenderer(),
+                ],
+                wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+                cache_logger_on_first_use=True,
+            ).bind(**bound, **({} if worker is None else {"worker": worker}))
+        self._write = log.info
+
+    def call(self, method: str, code: str, seconds: float, request_id: str, principal: str) -> None:
+        """Tell of a call that has ended."""
+        if self._write is not None and not (self._failed_only and code == "OK"):
+            # A log that cannot be written is no reason to fail a call.
+            with suppress(OSError):
+                self._write(
+                    "call",
+                    method=method,
+                    code=code,
+                    seconds=round(seconds, 6),
+                    request_id=request_id,
+                    principal=principal,
+                )
+
+
+def _for_people(format: str) -> bool:  # noqa: A002
+    return format == "console" or (format == "auto" and sys.stderr.isatty())
+
+
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Tell an exception without what others may have put into it, and everything else without secrets."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = without_secrets(value)
+    if isinstance(error, BaseException):
+        event["exception"] = told(error)
+    return event
 
 
 def _handler(shared: list[Processor], renderer: Processor) -> logging.Handler:

@@ -60,6 +60,11 @@ class WatchHub:
         poll_interval: seconds between two looks at all watched jobs.
         max_age: seconds after which a stream has to reconnect, give or take a tenth.
         write_timeout: seconds after which a stream is ended whose client does not read.
+        lag: told of the time of the latest change that is about to be sent, in microseconds since 1970.
+
+    Attributes:
+        sent_frames: how many frames have been sent.
+        sent_changes: how many changes were in them.
     """
 
     def __init__(
@@ -74,12 +79,15 @@ class WatchHub:
         poll_interval: float,
         max_age: float,
         write_timeout: float,
+        lag: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.store = store
         self.encoder = encoder
         self.tokens = tokens
         self.max_age = max_age
         self.draining = False
+        self.sent_frames = self.sent_changes = 0
+        self._lag = lag
         self._tail = tail
         self._behind = behind
         self._catching_up = Coalescing(self._read_behind)
@@ -221,7 +229,10 @@ class WatchHub:
             HistoryChanged: the position is not in the job's history.
             StoreUnavailable: the database does not answer.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._tail, self._read, job_pk, position)
+        read = await asyncio.get_running_loop().run_in_executor(self._tail, self._read, job_pk, position)
+        if read is not None and read[0].changes:
+            self._lag(read[0].changes[-1].change_time)
+        return read
 
     async def catch_up(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         """Read and encode the changes after a point, once for all streams that are there at the moment.

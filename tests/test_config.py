@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from processes import run_command
 
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.errors import ConfigInvalid
@@ -60,6 +61,8 @@ def test_every_setting_is_read_from_the_environment() -> None:
         "JOBSTATUS_JWT_PROJECTS_CLAIM": "https://i.example/projects",
         "JOBSTATUS_JWT_LEEWAY": "0",
         "JOBSTATUS_REFLECTION": "off",
+        "JOBSTATUS_ADMIN_LISTEN": "9464",
+        "JOBSTATUS_LOG_CALLS": "Failed",
         "JOBSTATUS_LOG_LEVEL": "DEBUG",
         "JOBSTATUS_LOG_FORMAT": " json ",
     }
@@ -93,6 +96,8 @@ def test_every_setting_is_read_from_the_environment() -> None:
         jwt_projects_claim="https://i.example/projects",
         jwt_leeway=0.0,
         reflection=False,
+        admin_listen="127.0.0.1:9464",
+        log_calls="failed",
         log_level="debug",
         log_format="json",
     )
@@ -340,3 +345,22 @@ def test_a_file_that_cannot_be_read_is_a_fault_and_repeats_nothing(tmp_path: Pat
         assert list(found) == [str(file)]
         assert found[str(file)].startswith("is not TOML: ")
         assert "hunter2" not in str(found)
+
+
+def test_the_command_shows_what_counts_without_secrets_and_its_words_are_a_file_of_settings(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text('workers = 2\nread_threads = 3\nlisten = "127.0.0.1:1"\n')
+    url = "postgresql://user:hunter2@db:5432/jobs?password=hunter2"
+    environ = {"JOBSTATUS_CONFIG": str(file), "JOBSTATUS_WORKERS": "4", "JOBSTATUS_DATABASE_URL": url}
+    done = run_command("config", env=environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "hunter2" not in done.stdout
+    file.write_text(done.stdout)
+    expected = ServerConfig(
+        listen="127.0.0.1:1", workers=4, read_threads=3, database_url="postgresql://db:5432/jobs"
+    )
+    assert ServerConfig.from_environment({}, config=str(file)) == expected
+    done = run_command("config", "--config", str(file), env={"JOBSTATUS_WORKERS": "none"})
+    assert (done.returncode, done.stdout) == (2, "")

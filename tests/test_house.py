@@ -85,11 +85,15 @@ _RULES: Final[Mapping[str, Rule]] = {
     ),
     "config": Rule(("config", "errors")),
     "security": Rule(("config", "errors", "security"), ("cryptography", "google.protobuf", "grpc", "jwt")),
-    "telemetry": Rule(("errors",), ("structlog",)),
+    "redaction": Rule(),
+    "telemetry": Rule(("errors", "redaction"), ("structlog",)),
+    "metrics": Rule((), ("prometheus_client",)),
+    "admin": Rule(("errors",)),
+    "operation": Rule(("admin", "config", "metrics", "telemetry")),
     "transport": Rule(("config", "streams")),
     "leaving": Rule(),
     "port": Rule(("errors",)),
-    "supervisor": Rule(("config", "errors", "leaving", "port", "telemetry")),
+    "supervisor": Rule(("admin", "config", "errors", "leaving", "metrics", "port", "telemetry")),
     "worker": Rule(("config", "errors", "leaving", "server")),
     "health": Rule(("errors", "store.base"), ("grpc", "grpc_health")),
     "client": Rule(("client",), ("grpc", "jobstatus", "google.protobuf")),
@@ -105,13 +109,24 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_WATCHING,
             *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
-            *("leaving", "security", "transport"),
+            *("leaving", "metrics", "operation", "security", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
     "cli": Rule(
         (
-            *("cli", "client", "config", "convert", "errors", "formats", "model", "retention", "server"),
+            *(
+                "cli",
+                "client",
+                "config",
+                "convert",
+                "errors",
+                "formats",
+                "model",
+                "redaction",
+                "retention",
+                "server",
+            ),
             *("store", "supervisor", "verify"),
         ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
@@ -119,7 +134,7 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 # The command hands the environment to the configuration, which calls it so too, and asks what the terminal
 # can do.
-_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.calling", "cli.watching")
+_ENVIRONMENT_READERS: Final = ("config", "cli", "cli.calling", "cli.watching", "supervisor")
 
 # Rooms that others are written against: what they promise has to be said.
 _INTERFACES: Final = (
@@ -142,6 +157,7 @@ _INTERFACES: Final = (
         "convert.requests",
         "convert.resources",
         "convert.wire",
+        *("admin", "metrics", "operation", "redaction"),
         "demo",
         "errors",
         "feeds",
@@ -385,7 +401,7 @@ def loaded_with(name: str) -> set[str]:
 
 
 def test_the_supervisor_of_several_processes_is_never_one_that_loads_grpc() -> None:
-    assert loaded_with("supervisor") == {"structlog"}
+    assert loaded_with("supervisor") == {"prometheus_client", "structlog"}
     assert {"grpc", "sqlalchemy", "uvloop"} <= loaded_with("worker")
 
 

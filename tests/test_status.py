@@ -158,6 +158,11 @@ CODES = [
     ),
     (errors.ParentConflict("p", "j"), "FAILED_PRECONDITION", "PARENT_CONFLICT", {"PreconditionFailure"}),
     (errors.NotARoot("p", "j", "r"), "FAILED_PRECONDITION", "NOT_A_ROOT", {"PreconditionFailure"}),
+    (errors.CredentialsMissing(), "UNAUTHENTICATED", "CREDENTIALS_MISSING", set()),
+    (errors.CredentialsInvalid("no key"), "UNAUTHENTICATED", "CREDENTIALS_INVALID", set()),
+    (errors.CredentialsExpired(), "UNAUTHENTICATED", "CREDENTIALS_EXPIRED", set()),
+    (errors.ScopeMissing("s"), "PERMISSION_DENIED", "SCOPE_MISSING", set()),
+    (errors.ProjectForbidden("p"), "PERMISSION_DENIED", "PROJECT_FORBIDDEN", set()),
     (errors.TooManyReports(9), "RESOURCE_EXHAUSTED", "TOO_MANY_REPORTS", {"QuotaFailure", "RetryInfo"}),
     (errors.TooManyTransfers(9), "RESOURCE_EXHAUSTED", "TOO_MANY_TRANSFERS", {"QuotaFailure", "RetryInfo"}),
     (errors.ResponseFull(), "RESOURCE_EXHAUSTED", "RESPONSE_FULL", set()),
@@ -203,9 +208,11 @@ def test_every_error_that_may_reach_a_caller_is_tried_above() -> None:
     roots = {
         JobStatusError,
         errors.NotFound,
+        errors.PermissionDenied,
         errors.PreconditionFailed,
         errors.QuotaReached,
         errors.ResourceExhausted,
+        errors.Unauthenticated,
         errors.Unavailable,
     }
     tried = {type(row[0]) for row in CODES}

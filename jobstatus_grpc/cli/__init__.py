@@ -91,6 +91,18 @@ def serve(
     return task
 
 
+@app.command(name="config")
+def show_config(config: options.ConfigFile = None) -> Task:
+    """Show the settings that serve would take, as the file of settings has them, without secrets."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.settings import show_settings
+
+        return show_settings(os.environ, config)
+
+    return task
+
+
 @db.command()
 def upgrade(
     database_url: Annotated[

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from jobstatus_grpc.cli.terminal import clean
 from jobstatus_grpc.errors import InvalidRequest, JobStatusError, Unavailable, Violation
+from jobstatus_grpc.redaction import told, words_of
 
 JOB_FAILED: Final = 1  # Of a command that watches or waits.
 USAGE: Final = 2
@@ -92,9 +92,9 @@ def _rpc_status(error: Exception) -> int:
 def _our_fault(error: Exception) -> int:
     """Say that the command itself has failed, and keep what is needed to mend it."""
     with tempfile.NamedTemporaryFile("w", prefix="jobstatus-", suffix=".log", delete=False) as log:
-        traceback.print_exception(error, file=log)
+        log.write(told(error))
     error.add_note(f"this is a fault of the command's own: please report it, with {log.name}")
-    return _say(error, f"{type(error).__name__}: {error}", OUR_FAULT)
+    return _say(error, f"{type(error).__name__}: {words_of(error)}", OUR_FAULT)
 
 
 def _say(error: Exception, message: str, status: int, violations: Sequence[Violation] = ()) -> int:

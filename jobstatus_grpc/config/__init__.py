@@ -67,6 +67,10 @@ class ServerConfig:
         jwt_projects_claim: which of their claims lists the projects.
         jwt_leeway: how many seconds the clocks of their issuer and of the server may differ.
         reflection: whether the server describes its services to everybody.
+        admin_listen: where metrics and probes are answered over HTTP, `host:port`, or a port alone for this
+            host; empty for nowhere.
+        log_calls: which calls have a line in the log: `all`, `failed`, `none`, or `auto`: all in JSON, those
+            that failed on a console.
         log_level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto`: console on a terminal, else JSON.
     """
@@ -101,6 +105,8 @@ class ServerConfig:
     jwt_projects_claim: str = "projects"
     jwt_leeway: float = 5.0
     reflection: bool = True
+    admin_listen: str = ""
+    log_calls: str = "auto"
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -249,6 +255,8 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "jwt_projects_claim": values.words,
     "jwt_leeway": values.seconds(zero=True),
     "reflection": values.boolean,
+    "admin_listen": values.admin_listen,
+    "log_calls": values.one_of("auto", "all", "failed", "none"),
     "log_level": values.one_of("debug", "info", "warning", "error"),
     "log_format": values.one_of("auto", "json", "console"),
 }

@@ -101,8 +101,8 @@ def is_loopback(listen: str) -> bool:
 
 
 def admin_listen(text: str) -> str:
-    """Return where to listen; of a port alone, on this host only."""
-    return listen(f"127.0.0.1:{text}" if text.isdigit() else text)
+    """Return where to listen; of a port alone, on this host only; nowhere if there is none."""
+    return text and listen(f"127.0.0.1:{text}" if text.isdigit() else text)
 
 
 def words(text: str) -> str:
