@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Final, NamedTuple
 
 import grpc
@@ -109,19 +109,18 @@ def _answer(command: Sequence[str], patience: float) -> bytes:
     """
     name = shlex.quote(command[0])
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as words:
+        process = None
         try:
-            process = _start(command, output, words)
+            with _undisturbed():
+                process = _start(command, output, words)
+            status = process.wait(patience)
         except OSError as error:
             raise Refused(f"{name} cannot be run: {error.strerror}") from error
-        try:
-            status = process.wait(patience)
         except subprocess.TimeoutExpired:
             raise _Failed(f"{name} has not ended within {patience:g} s") from None
         finally:
-            # With whatever it has started; gone already, as a rule.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process is not None:
+                _end(process)
         if status != 0:
             how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
             raise _Failed(f"{name} {how}{_last_line(words)}")
@@ -136,6 +135,33 @@ def _start(command: Sequence[str], output: IO[bytes], words: IO[bytes]) -> subpr
     return subprocess.Popen(  # noqa: S603 - Whoever gave it may run it.
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=words, start_new_session=True
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command with whatever it has started; as a rule it has ended already."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals that would end this process wait for the end of the block, and nobody else.
+
+    In the midst of a start nobody would know of the process that has been started.
+    """
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in held:
+            signal.raise_signal(late)
 
 
 def _last_line(words: IO[bytes]) -> str:
