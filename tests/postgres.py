@@ -101,7 +101,7 @@ class PostgresServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._as_account = {"cwd": self._home, "env": _environment(), **_account(self._home)}
+        self.as_account = {"cwd": self._home, "env": _environment(), **_account(self._home)}
         self._port = _free_port()
         if copy is None:
             self._initialize()
@@ -126,7 +126,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # An interrupt from the keyboard is not for it.
-                **self._as_account,
+                **self.as_account,
             )
         wait_until(self._answers, f"the server answers on port {self._port}")
 
@@ -211,7 +211,7 @@ class PostgresServer:
         command = [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(self._data), "--username=postgres"]
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(
-            [*command, *options], capture_output=True, text=True, check=False, **self._as_account
+            [*command, *options], capture_output=True, text=True, check=False, **self.as_account
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

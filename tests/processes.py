@@ -61,6 +61,14 @@ def first_line(stream: IO[str] | None) -> str:
     return stream.readline().rstrip("\n")
 
 
+def resident_megabytes(pid: int) -> int:
+    """Return how much memory a process has."""
+    (line,) = [
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
+    ]
+    return int(line.split()[1]) // 1024
+
+
 class ServerProcess:
     """A server, as `jobstatus serve` starts it. Use it as a context manager.
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import growth, reads, watch, writes
+from bench import growth, reads, secure, watch, writes
 from bench.figures import Findings
 from bench.stage import Stage
 
@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, Callable[[Stage], None]] = {
     "reads": reads.measure,
     "writes": writes.measure,
     "growth": growth.measure,
+    "secure": secure.measure,
 }
 
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from workers import Handler, work
 
@@ -39,14 +40,14 @@ class Callers:
         self._gone = asyncio.Event()
 
     async def get(
-        self, address: str, job_ids: Sequence[str], connections: int = 1, basic: bool = False
+        self, address: str, job_ids: Sequence[str], connections: int = 1, basic: bool = False, token: str = ""
     ) -> None:
         """Be about to ask a server for jobs, each with a page of granules, or alone."""
         view = pb.JOB_VIEW_BASIC if basic else pb.JOB_VIEW_FULL
         self._requests = [
             pb.GetJobStatusRequest(job_id=job_id, view=view).SerializeToString() for job_id in job_ids
         ]
-        await self._connect(address, GET, connections)
+        await self._connect(address, GET, connections, token)
 
     async def watch(self, address: str, job_ids: Sequence[str]) -> None:
         """Be about to ask a server for snapshots of jobs."""
@@ -71,13 +72,17 @@ class Callers:
         requests = iter(self._requests)
         return await self._run(1, lambda: next(requests, None))
 
-    async def _connect(self, address: str, path: str, connections: int) -> None:
+    async def _connect(self, address: str, path: str, connections: int, token: str = "") -> None:
         for connection in self._connections:
             connection.close()
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
         self._connections = [
-            (await loop.create_connection(lambda: WireConnection(address, path), host, int(port)))[1]
+            (
+                await loop.create_connection(
+                    partial(WireConnection, address, path, token=token), host, int(port)
+                )
+            )[1]
             for _ in range(connections)
         ]
 

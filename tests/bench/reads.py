@@ -64,9 +64,13 @@ class Asked:
         self.address = address
         self._callers = stack.enter_context(Worker("bench.callers"))
 
-    def about(self, job_ids: Sequence[str], connections: int = _CONNECTIONS, basic: bool = False) -> None:
+    def about(
+        self, job_ids: Sequence[str], connections: int = _CONNECTIONS, basic: bool = False, token: str = ""
+    ) -> None:
         """Ask for these jobs from now on."""
-        self._callers.call("get", address=self.address, job_ids=job_ids, connections=connections, basic=basic)
+        self._callers.call(
+            "get", address=self.address, job_ids=job_ids, connections=connections, basic=basic, token=token
+        )
 
     def about_snapshots(self, job_ids: Sequence[str]) -> None:
         """Ask for the snapshots of these jobs from now on."""

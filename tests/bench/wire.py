@@ -124,9 +124,10 @@ class WireConnection(asyncio.Protocol):
         authority: the server's `host:port`.
         path: the method, as in `/package.Service/Method`.
         window: how many bytes of a stream the server may send unread.
+        token: what the caller shows; empty for nothing.
     """
 
-    def __init__(self, authority: str, path: str, window: int = LARGEST_WINDOW) -> None:
+    def __init__(self, authority: str, path: str, window: int = LARGEST_WINDOW, token: str = "") -> None:
         self._window = window
         self._headers = b"".join(
             (
@@ -135,6 +136,7 @@ class WireConnection(asyncio.Protocol):
                 b"\x01" + _string(authority),
                 b"\x0f\x10" + _string("application/grpc"),
                 b"\x00" + _string("te") + _string("trailers"),
+                b"\x0f\x08" + _string(f"Bearer {token}") if token else b"",
             )
         )
         self.streams: dict[int, WireStream] = {}
@@ -244,5 +246,10 @@ def _frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
 def _string(text: str) -> bytes:
     """Return a header's text as HPACK has it, neither compressed nor remembered."""
     data = text.encode()
-    assert len(data) < 0x7F, "longer than one byte can tell"
-    return bytes((len(data),)) + data
+    if len(data) < 0x7F:
+        return bytes((len(data),)) + data
+    rest, length = len(data) - 0x7F, bytearray((0x7F,))
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((*length, rest)) + data
