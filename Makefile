@@ -5,6 +5,7 @@ PYTHON ?= python3
 # Tests mostly wait; each job has a PostgreSQL of its own.
 TEST_JOBS ?= 3
 VENV := .venv
+INTEROP_VENV := .venv-interop
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/jobstatus/v1/*.proto)
 # Where googleapis-common-protos keeps google/rpc/*.proto.
@@ -61,8 +62,17 @@ test: install ## Run the tests, on SQLite and on a PostgreSQL they start themsel
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST)
 
 .PHONY: test-faults
-test-faults: install ## Fail servers, clients, lines, databases, disks and clocks under load; TEST=file for some of it.
+test-faults: install ## Fail servers, lines, databases, disks and clocks under load, and seed bugs; TEST=file for some of it.
 	$(BIN)/pytest --full $(or $(TEST),tests/faults)
+
+$(INTEROP_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(INTEROP_VENV)
+	PIP_CONSTRAINT=constraints.txt $(INTEROP_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,interop]'
+	@touch $@
+
+.PHONY: test-interop
+test-interop: $(INTEROP_VENV)/.installed ## Have the systems' own clients read what is written; installs them into .venv-interop.
+	$(INTEROP_VENV)/bin/pytest --interop $(or $(TEST),tests/interop)
 
 .PHONY: bench
 bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
@@ -93,5 +103,5 @@ picture: install ## Draw docs/live-view.svg: the live view of a real watch.
 
 .PHONY: clean
 clean: ## Remove everything that was made here, the database of make run included.
-	rm -rf $(VENV) .buf .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal
+	rm -rf $(VENV) $(INTEROP_VENV) .buf .mypy_cache .pytest_cache .ruff_cache .hypothesis jobstatus.db jobstatus.db-shm jobstatus.db-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from jobstatus_grpc.pace import Outlook
 from jobstatus_grpc.store.base import Version
 
 Q = TypeVar("Q", bound=Hashable)
@@ -15,10 +16,11 @@ _ENTRY_BYTES: Final = 768
 
 
 class KeptAnswer(NamedTuple):
-    """An answer, and the version of the job that it tells of."""
+    """An answer, the version of the job that it tells of, and what of that tells how it gets on."""
 
     version: Version
     answer: bytes
+    outlook: Outlook
 
 
 class AnswerCache(Generic[Q]):

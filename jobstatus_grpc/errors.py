@@ -21,6 +21,7 @@ JobStatusError
 ├── ResourceExhausted
 │   ├── QuotaReached         some will go: trying again helps
 │   │   ├── TooManyReports
+│   │   ├── TooManyTransfers documents on their way in or out
 │   │   └── TooManyWatches
 │   ├── ResponseFull         some of what was asked for has to be asked for again
 │   └── StoreFull
@@ -29,6 +30,7 @@ JobStatusError
 │   ├── ServerDraining
 │   ├── StreamExpired
 │   ├── WatcherTooSlow       its client has stopped reading
+│   ├── ClientTooSlow        it neither sends a document's next part nor reads it
 │   └── CallInterrupted
 ├── DeadlineExceeded
 ├── NotServed                the server has no such method
@@ -65,12 +67,14 @@ class JobStatusError(Exception):
     Attributes:
         reason: UPPER_SNAKE, stable, for programs.
         metadata: the variable words of the message, by name.
+        words: the message where it has none of those.
     """
 
     reason = "INTERNAL"
+    words = ""
 
-    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message or self.words)
         self.metadata: Mapping[str, str] = metadata or {}
 
 
@@ -205,10 +209,8 @@ class Unauthenticated(JobStatusError):
         why: what is wrong with the credentials: for the log alone.
     """
 
-    words = ""
-
     def __init__(self, why: str = "") -> None:
-        super().__init__(self.words)
+        super().__init__()
         self.why = why or self.words
 
 
@@ -282,6 +284,18 @@ class TooManyReports(QuotaReached):
         super().__init__(f"{limit} reports of this job are waiting already", {"limit": str(limit)})
 
 
+class TooManyTransfers(QuotaReached):
+    """Too many documents are on their way in and out."""
+
+    reason = "TOO_MANY_TRANSFERS"
+    subject = "imports and exports of one server"
+    retry_delay = 2.0
+
+    def __init__(self, limit: int) -> None:
+        text = f"{limit} documents are on their way in or out of this server already"
+        super().__init__(text, {"limit": str(limit)})
+
+
 class TooManyWatches(QuotaReached):
     """Too many watches are open, of one project or together.
 
@@ -310,18 +324,14 @@ class ResponseFull(ResourceExhausted):
     """The response has no room for this one; asked for again, it is among the first."""
 
     reason = "RESPONSE_FULL"
-
-    def __init__(self) -> None:
-        super().__init__("the response is full: ask for this one again")
+    words = "the response is full: ask for this one again"
 
 
 class StoreFull(ResourceExhausted):
     """The database's disk is full; reads go on."""
 
     reason = "STORE_FULL"
-
-    def __init__(self) -> None:
-        super().__init__("the database is out of space")
+    words = "the database is out of space"
 
 
 class Unavailable(JobStatusError):
@@ -331,65 +341,59 @@ class Unavailable(JobStatusError):
         retry_delay: seconds after which to try again.
     """
 
-    def __init__(self, message: str, retry_delay: float = 1.0) -> None:
-        super().__init__(message)
-        self.retry_delay = retry_delay
+    retry_delay = 1.0
 
 
 class StoreUnavailable(Unavailable):
     """The database does not answer, or is too busy."""
 
     reason = "STORE_UNAVAILABLE"
-
-    def __init__(self) -> None:
-        super().__init__("the database does not answer")
+    words = "the database does not answer"
 
 
 class ServerDraining(Unavailable):
     """The server is stopping; another one, or the next, will answer."""
 
     reason = "SERVER_DRAINING"
-
-    def __init__(self) -> None:
-        super().__init__("the server is stopping")
+    words = "the server is stopping"
 
 
 class StreamExpired(Unavailable):
     """The stream has reached its maximum age."""
 
     reason = "STREAM_EXPIRED"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the stream has reached its maximum age: watch again from the last resume token", 0.1
-        )
+    words = "the stream has reached its maximum age: watch again from the last resume token"
+    retry_delay = 0.1
 
 
 class WatcherTooSlow(Unavailable):
     """The client has stopped reading, and the server has let go of its stream."""
 
     reason = "WATCHER_TOO_SLOW"
+    words = "the client has stopped reading: watch again from the last resume token"
 
-    def __init__(self) -> None:
-        super().__init__("the client has stopped reading: watch again from the last resume token")
+
+class ClientTooSlow(Unavailable):
+    """The client has neither sent the next part of a document, nor read it."""
+
+    reason = "CLIENT_TOO_SLOW"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing has come or gone for {seconds:g} s: send, or ask for, the document again")
 
 
 class CallInterrupted(Unavailable):
     """The server gave the call up for reasons of its own."""
 
     reason = "CALL_INTERRUPTED"
-
-    def __init__(self) -> None:
-        super().__init__("the server interrupted the call")
+    words = "the server interrupted the call"
 
 
 class DeadlineExceeded(JobStatusError):
     """The caller's deadline passed before the work was done."""
 
     reason = "DEADLINE_EXCEEDED"
-
-    def __init__(self) -> None:
-        super().__init__("the deadline passed before the work was done")
+    words = "the deadline passed before the work was done"
 
 
 class NotServed(JobStatusError):
@@ -434,15 +438,11 @@ class HistoryChanged(JobStatusError):
     """The position held is not in the history the database has."""
 
     reason = "HISTORY_CHANGED"
-
-    def __init__(self, message: str = "the position is not in the job's history") -> None:
-        super().__init__(message)
+    words = "the position is not in the job's history"
 
 
 class HistoryPruned(HistoryChanged):
     """The position held lies before the part of the history that is still kept."""
 
     reason = "HISTORY_PRUNED"
-
-    def __init__(self) -> None:
-        super().__init__("the changes after the position are no longer kept")
+    words = "the changes after the position are no longer kept"

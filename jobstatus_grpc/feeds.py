@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.deliveries import Entry
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import HistoryChanged, JobStatusError, StoreUnavailable
 from jobstatus_grpc.model import (
     MAX_FRAME_BYTES,
@@ -29,6 +30,7 @@ from jobstatus_grpc.model import (
     Totals,
     WholeJob,
 )
+from jobstatus_grpc.pace import NO_PROGRESS, Progress
 from jobstatus_grpc.store.base import ChangeBatch, Head, StoredJob
 from jobstatus_grpc.tokens import ResumePoint
 
@@ -41,6 +43,8 @@ _KEPT_BYTES: Final = 8 * MAX_FRAME_BYTES
 # not so long that anybody sees it, since a long reading has found much.
 _REST_FACTOR: Final = 9.0
 _LONGEST_REST: Final = 0.02
+# For heartbeats the failures of a busy job are read this often at most, in seconds.
+_FAILURES_REST: Final = 1.0
 
 
 class FrameEncoder(Protocol):
@@ -74,8 +78,13 @@ class FrameEncoder(Protocol):
         lag: float,
         last_report_time: int | None,
         news_mode: NewsMode,
+        failures: bytes = b"",
+        progress: Progress = NO_PROGRESS,
     ) -> bytes:
-        """Return a heartbeat; `lag` in seconds."""
+        """Return a heartbeat; `lag` in seconds, `failures` encoded by `failures`, empty for none."""
+
+    def failures(self, failures: Failures) -> bytes:
+        """Return why granules have failed as a part of a heartbeat, or of the end of a watch."""
 
     def reset(self, reason: str) -> bytes:
         """Return a reset."""
@@ -83,7 +92,9 @@ class FrameEncoder(Protocol):
     def reconnect(self, revision: int, totals: Totals, token: bytes, reason: str) -> bytes:
         """Return a reconnect."""
 
-    def completed(self, job: Job, token: bytes) -> bytes:
+    def completed(
+        self, job: Job, token: bytes, failures: bytes = b"", progress: Progress = NO_PROGRESS
+    ) -> bytes:
         """Return the end of a watch, for a job that has ended."""
 
 
@@ -119,11 +130,13 @@ class Reading(NamedTuple):
         changes: reads the changes after a position and encodes them; `None` if the job is deleted.
         why_gone: tells why a job that was watched is no longer there.
         frame: puts the next of consecutive entries of a job, not empty, together to one frame.
+        failures: reads why granules of a job have failed, and encodes it; empty if the job is deleted.
     """
 
     changes: Callable[[int, Position], Awaitable[tuple[ChangeBatch, Sequence[Entry]] | None]]
     why_gone: Callable[[JobKey], Awaitable[JobStatusError]]
     frame: Callable[[Delivery, JobKey, int, Sequence[Entry]], Frame]
+    failures: Callable[[int], Awaitable[bytes]]
 
 
 class Feed:
@@ -154,6 +167,9 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._asked = False
         self._lookers: list[asyncio.Future[None]] = []
+        self._failures = b""
+        self._failures_revision = 0
+        self._failures_read = -_FAILURES_REST
         self._settle()
 
     def holds(self, position: Position) -> bool:
@@ -179,6 +195,31 @@ class Feed:
             frame = self._reading.frame(delivery, self.key, self.stored.job_pk, entries)
             self._frames[position, delivery] = frame
         return frame
+
+    @property
+    def failures(self) -> bytes:
+        """Why granules have failed, encoded, as last read; empty if none has."""
+        return self._failures if self.stored.has_failures else b""
+
+    @property
+    def lacks_failures(self) -> bool:
+        """Whether they have not been read since the job has changed."""
+        return self.stored.has_failures and self._failures_revision < self.stored.job.revision
+
+    @property
+    def failures_due(self) -> bool:
+        """Whether they are to be read again for a heartbeat, which may tell a little older ones."""
+        return self.lacks_failures and time.monotonic() - self._failures_read >= _FAILURES_REST
+
+    async def read_failures(self) -> None:
+        """Read why granules have failed by now.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        revision = self.stored.job.revision
+        self._failures = await self._reading.failures(self.stored.job_pk)
+        self._failures_revision, self._failures_read = revision, time.monotonic()
 
     def wake_all(self) -> None:
         """Wake every watcher, those too that do not wait for news."""

@@ -124,13 +124,25 @@ class Details(NamedTuple):
     fields: Mapping[str, DetailValue]
 
 
+class JobDocument(NamedTuple):
+    """What is kept of a job beside its own fields.
+
+    Attributes:
+        details: its details; `None` if nobody reported any.
+        document: its source document, as `JobReport.document` has it.
+    """
+
+    details: Details | None = None
+    document: str | None = None
+
+
 class SubJobs(NamedTuple):
     """How a job's direct sub-jobs stand, in the order of `JobState`'s numbers, and how large its tree is.
 
     Attributes:
         unspecified, pending, running, succeeded, failed: how many direct sub-jobs are in that state.
         tree_count: of a root: how many jobs its tree has below it.
-        tree_bytes: of a root: how many bytes their own fields take, by `job_bytes`.
+        tree_bytes: of a root: how many bytes their own fields take, by `own_bytes`.
     """
 
     unspecified: int = 0
@@ -199,6 +211,7 @@ class Job(NamedTuple):
 
     `state_reported`, `begin_time_reported` and `end_time_reported` tell what a reporter said from what was
     derived from the granules and sub-jobs. `parent_job_id` is the job of the same project it is a part of.
+    `details_bytes` is what its details take, by the function of that name; 0 if it has none.
     """
 
     project_id: str
@@ -224,6 +237,7 @@ class Job(NamedTuple):
     end_time_reported: bool
     parent_job_id: str | None = None
     sub_jobs: SubJobs = SubJobs()
+    details_bytes: int = 0
 
     @property
     def key(self) -> JobKey:
@@ -379,6 +393,29 @@ def job_bytes(job: Job) -> int:
         + _error_bytes(job.error)
         + sum(16 + text_bytes(key) + text_bytes(value) for key, value in job.labels.items())
     )
+
+
+def details_bytes(details: Details) -> int:
+    """Return an upper bound of the bytes `details` take in a frame.
+
+    The texts as they are, and 16 for each number, tag and length.
+    """
+    return 16 + _value_bytes(details.fields)
+
+
+def _value_bytes(value: DetailValue) -> int:
+    if isinstance(value, str):
+        return text_bytes(value)
+    if isinstance(value, int):
+        return 0
+    if isinstance(value, Mapping):
+        return sum(48 + text_bytes(key) + _value_bytes(inner) for key, inner in value.items())
+    return sum(16 + _value_bytes(inner) for inner in value)
+
+
+def own_bytes(job: Job) -> int:
+    """Return an upper bound of the bytes `job` takes in a frame with its details."""
+    return job_bytes(job) + job.details_bytes
 
 
 def change_bytes(change: Change) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -10,8 +11,10 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from jobstatus_grpc.batches import Batches
 from jobstatus_grpc.cache import AnswerCache, KeptAnswer
 from jobstatus_grpc.coalescing import Coalescing
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, PageTokenInvalid, Violation
-from jobstatus_grpc.model import Granule, GranuleState, Job, JobKey, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleState, Job, JobKey, WholeJob
+from jobstatus_grpc.pace import Progress, outlook_of, progress_at
 from jobstatus_grpc.store.base import (
     FirstPage,
     GranuleQuery,
@@ -37,11 +40,16 @@ class AnswerEncoder(Protocol):
         self,
         job: Job,
         sub_jobs: Sequence[WholeJob],
+        details: Details | None,
         granules: Sequence[Granule],
         next_page_token: bytes,
         resume_token: bytes,
+        failures: Failures | None,
     ) -> bytes:
-        """Return the answer of `GetJobStatus`."""
+        """Return the answer of `GetJobStatus`, but for its progress."""
+
+    def progress(self, progress: Progress) -> bytes:
+        """Return what makes an answer tell the progress as well, when it is put behind it."""
 
 
 class StatusQuery(NamedTuple):
@@ -141,7 +149,7 @@ class StatusReader:
         self, query: StatusQuery, kept: KeptAnswer | None, page: JobPage | NoPage
     ) -> bytes | JobStatusError | None:
         if kept is not None and page is NoPage.HELD:
-            return kept.answer
+            return self._progressing(kept)
         if isinstance(page, JobPage):
             return self._keep(query, page)
         return None if page is NoPage.LARGE else JobNotFound(*query.key)
@@ -150,10 +158,7 @@ class StatusReader:
         """Answer a first page that is too large to be read with others; shared by who waits for it."""
 
         def read() -> bytes:
-            if query.limit:
-                return self._keep(query, self._store.read_page(query.key, GranuleQuery(query.limit)))
-            stored, sub_jobs = self._store.read_tree(query.key)
-            return self._keep(query, JobPage(stored, (), False, sub_jobs))
+            return self._keep(query, self._store.read_page(query.key, GranuleQuery(query.limit)))
 
         return await self._run(read)
 
@@ -167,7 +172,8 @@ class StatusReader:
             page = self._store.read_page(query.key, wanted, deadline)
             if point is not None and point.job_pk != page.stored.job_pk:
                 raise PageTokenInvalid([Violation("page_token", "the job was deleted and reported anew")])
-            return self._encode(query, page)
+            answer = self._encode(query, page)
+            return answer.answer if point is not None else self._progressing(answer)
 
         return await self._run(read)
 
@@ -175,18 +181,28 @@ class StatusReader:
         answer = self._encode(query, page)
         # A sub-job's own revision moves where the job's does not.
         if not page.sub_jobs:
-            self.cache.keep(query, KeptAnswer(page.stored.version, answer))
-        return answer
+            self.cache.keep(query, answer)
+        return self._progressing(answer)
 
-    def _encode(self, query: StatusQuery, page: JobPage) -> bytes:
-        stored, granules, more, sub_jobs = page
+    def _progressing(self, kept: KeptAnswer) -> bytes:
+        """Return an answer as it is to be given now: what goes on by itself is never kept."""
+        if kept.outlook.pace is None:
+            return kept.answer
+        progress = progress_at(kept.outlook, time.time_ns() // 1000)
+        return kept.answer if progress.rate is None else kept.answer + self._encoder.progress(progress)
+
+    def _encode(self, query: StatusQuery, page: JobPage) -> KeptAnswer:
+        stored, granules, more, sub_jobs, details, failures = page
         tokens = self._tokens()
         next_page = b""
         if more:
             end = GranulePagePoint(stored.job_pk, granules[-1].key)
             next_page = tokens.granule_page_token(query.key, query.states, end)
         resume = tokens.resume_token(query.key, ResumePoint(stored.job_pk, stored.position))
-        return self._encoder.job_status(stored.job, sub_jobs, granules, next_page, resume)
+        answer = self._encoder.job_status(
+            stored.job, sub_jobs, details, granules, next_page, resume, failures
+        )
+        return KeptAnswer(stored.version, answer, outlook_of(stored.job, stored.pace))
 
     async def _run(self, read: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, read)

@@ -20,38 +20,48 @@ import uvloop
 from grpc_reflection.v1alpha import reflection
 
 from jobstatus import v1 as pb
-from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
+from jobstatus.v1 import job_document_service_pb2, job_report_service_pb2, job_status_service_pb2
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
 from jobstatus_grpc.errors import ListenFailed, StoreUnavailable
+from jobstatus_grpc.exports import DocumentExporter
 from jobstatus_grpc.health import Health
+from jobstatus_grpc.imports import DocumentImporter
 from jobstatus_grpc.leaving import CLEARING_SECONDS, leave_within
 from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.metrics import Standing
 from jobstatus_grpc.model import NewsMode
 from jobstatus_grpc.operation import Operation
+from jobstatus_grpc.parsing import DocumentParser
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.retention import Retention
 from jobstatus_grpc.security.access import principal_of_call
 from jobstatus_grpc.security.door import Door
-from jobstatus_grpc.servicer import JobReportServicer, JobStatusServicer
+from jobstatus_grpc.servicer import JobDocumentServicer, JobReportServicer, JobStatusServicer
 from jobstatus_grpc.status import ErrorInterceptor
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.telemetry import configure_logging
 from jobstatus_grpc.tokens import Tokens
+from jobstatus_grpc.transfers import Transfers
 from jobstatus_grpc.transport import KEEPALIVE, Keepalive, server_options
 from jobstatus_grpc.watch import WatchHub
 
 _log = logging.getLogger(__name__)
 
 _STATUS_SERVICE: Final = job_status_service_pb2.DESCRIPTOR.services_by_name["JobStatusService"].full_name
+_DOCUMENT_SERVICE: Final = job_document_service_pb2.DESCRIPTOR.services_by_name[
+    "JobDocumentService"
+].full_name
 _REPORT_SERVICE: Final = job_report_service_pb2.DESCRIPTOR.services_by_name["JobReportService"].full_name
+_SERVICES: Final = (_STATUS_SERVICE, _REPORT_SERVICE, _DOCUMENT_SERVICE)
 
 _TAIL_THREADS: Final = 2
 _BEHIND_THREADS: Final = 2
 _SNAPSHOT_THREADS: Final = 2
+_IMPORT_THREADS: Final = 2
+_EXPORT_THREADS: Final = 2
 _PREPARE_INTERVAL: Final = 1.0
 _GC_THRESHOLDS: Final = (20_000, 20, 50)
 # A thread that encodes gives the event loop its turn this often, in seconds.
@@ -88,7 +98,8 @@ class Server:
         self._operation = Operation(config, self._standing, principal_of_call, worker)
         self.address = ""
         # As many connections as threads: nobody waits for one. The probe reads; retention reads and writes.
-        reading = config.read_threads + _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + 2
+        helping = _TAIL_THREADS + _BEHIND_THREADS + _SNAPSHOT_THREADS + _IMPORT_THREADS + _EXPORT_THREADS
+        reading = config.read_threads + helping + 2
         self._store = open_store(config.database_url, reading, config.write_threads + 1, config.notify)
         self._pools = _pools(config)
         self._hub = self._make_hub()
@@ -103,9 +114,7 @@ class Server:
             self._store, self._pools["write"], config.max_waiting_reports, self._hub.hint
         )
         self._limits = WatchLimits(config.max_watches, config.max_watches_per_project)
-        self._health = Health(
-            self._store, self._pools["probe"], (_STATUS_SERVICE, _REPORT_SERVICE), config.poll_interval
-        )
+        self._health = Health(self._store, self._pools["probe"], _SERVICES, config.poll_interval)
         self._retention = Retention(
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
@@ -201,10 +210,19 @@ class Server:
         }
         self._grpc.add_registered_method_handlers(_STATUS_SERVICE, ready)
         pb.add_JobReportServiceServicer_to_server(JobReportServicer(self._writer), self._grpc)
+        pb.add_JobDocumentServiceServicer_to_server(self._documents(), self._grpc)
         self._health.register(self._grpc)
         if self._config.reflection:
-            names = (_STATUS_SERVICE, _REPORT_SERVICE, Health.SERVICE, reflection.SERVICE_NAME)
+            names = (*_SERVICES, Health.SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._grpc)
+
+    def _documents(self) -> JobDocumentServicer:
+        importing = self._pools["import"]
+        return JobDocumentServicer(
+            DocumentImporter(self._store, self._writer, DocumentParser(importing), importing),
+            DocumentExporter(self._store, self._pools["export"]),
+            Transfers(self._config.max_transfers, self._config.write_timeout),
+        )
 
     def _tokens(self) -> Tokens:
         return self._known_tokens
@@ -232,6 +250,8 @@ def _pools(config: ServerConfig) -> dict[str, ThreadPoolExecutor]:
         "tail": _TAIL_THREADS,
         "behind": _BEHIND_THREADS,
         "snapshot": _SNAPSHOT_THREADS,
+        "import": _IMPORT_THREADS,
+        "export": _EXPORT_THREADS,
         "probe": 1,
         "retention": 1,
     }

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import Message
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.convert import reports, requests, resources
+from jobstatus_grpc.convert import documents, reports, requests, resources
 from jobstatus_grpc.convert.batches import batch_get_job_status, batch_to_pb
 from jobstatus_grpc.convert.waits import wait_job
-from jobstatus_grpc.errors import ServerDraining
+from jobstatus_grpc.errors import JobStatusError, ServerDraining
+from jobstatus_grpc.exports import DocumentExporter
+from jobstatus_grpc.formats import AUTO
+from jobstatus_grpc.imports import DocumentImporter, Imported
 from jobstatus_grpc.limits import WatchLimits
 from jobstatus_grpc.model import JobKey
+from jobstatus_grpc.parsing import Upload
 from jobstatus_grpc.reads import StatusQuery, StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.status import request_id_of, to_status
 from jobstatus_grpc.store.base import JobList, JobQuery, ReportResult, StoredJob
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import JobFilter, ResumePoint, Tokens
+from jobstatus_grpc.transfers import Transfers
 from jobstatus_grpc.waits import Until, Wait, WaitQuery
 from jobstatus_grpc.watch import WatchHub
 
@@ -156,8 +163,59 @@ class JobReportServicer(pb.JobReportServiceServicer):
         return pb.DeleteJobResponse()
 
 
+class JobDocumentServicer(pb.JobDocumentServiceServicer):
+    """Jobs in the JSON of their systems.
+
+    Args:
+        importer: takes documents.
+        exporter: writes them.
+        transfers: how many there may be at once, and how slow they may be.
+    """
+
+    def __init__(self, importer: DocumentImporter, exporter: DocumentExporter, transfers: Transfers) -> None:
+        self._importer = importer
+        self._exporter = exporter
+        self._transfers = transfers
+
+    async def ImportJobs(  # noqa: N802
+        self, requests: AsyncIterable[pb.ImportJobsRequest], context: _Context
+    ) -> pb.ImportJobsResponse:
+        with self._transfers.take(), closing(Upload()) as upload:
+            source = None
+            async for request in self._transfers.parts(requests):
+                upload.add(documents.import_chunk(request, first=source is None))
+                source = source or documents.import_source(request)
+            project_id, form = source or documents.import_source(pb.ImportJobsRequest())
+            found = await self._importer.take(upload, form or AUTO, project_id, deadline(context))
+        told = partial(to_status, request_id=request_id_of(context))
+        return documents.import_jobs_to_pb([_imported(each, told) for each in found])
+
+    async def ExportJob(self, request: pb.ExportJobRequest, context: _Context) -> None:  # noqa: N802
+        key, form = documents.export_job(request)
+        with (
+            self._transfers.take(),
+            closing(await self._exporter.write(key, form, deadline(context))) as exported,
+        ):
+            part = pb.ExportJobResponse(format=exported.form, revision=exported.revision)
+            for part.chunk in exported.chunks():
+                async with self._transfers.patient():
+                    await context.write(part)
+                part = pb.ExportJobResponse()
+
+
+def _imported(imported: Imported, told: Callable[[JobStatusError], Message]) -> pb.ImportedJob:
+    """Return what became of one job of a document."""
+    found, result, error = imported
+    answer = pb.ImportedJob(path=found.path, format=found.form, job_id=found.job.job_id if found.job else "")
+    if result is not None:
+        answer.MergeFrom(pb.ImportedJob(**_outcome(result)))
+    if error is not None:
+        answer.status.MergeFrom(told(error))
+    return answer
+
+
 def _outcome(result: ReportResult) -> dict[str, Any]:
-    """Return the fields that both reports answer with."""
+    """Return the fields that every report answers with."""
     return {
         "revision": result.position.revision,
         "totals": resources.totals_to_pb(result.totals),

@@ -22,6 +22,7 @@ from jobstatus_grpc.errors import (
 )
 from jobstatus_grpc.feeds import Feed, Place, Replaced
 from jobstatus_grpc.model import Delivery, JobKey, Totals, WholeJob
+from jobstatus_grpc.pace import NO_PROGRESS, Progress, outlook_of, progress_at
 from jobstatus_grpc.snapshots import Snapshot
 from jobstatus_grpc.stalls import NEVER
 from jobstatus_grpc.store.base import StoredJob
@@ -48,6 +49,9 @@ _LONGEST_FIRST: Final = 8.0
 _CHECK_INTERVAL: Final = 0.5
 # How long a stream rests before it asks a store again that did not answer, in seconds.
 _OUTAGE_PAUSE: Final = 1.0
+
+# How long a heartbeat waits for what it tells besides, in seconds.
+_SOON: Final = 0.1
 
 _SNAPSHOT_INTERRUPTED: Final = "SNAPSHOT_INTERRUPTED"
 
@@ -93,6 +97,12 @@ def _next_turn(now: float, turn: float, interval: float) -> float:
     return (now // interval + 2) * interval
 
 
+def _progress(feed: Feed) -> Progress:
+    """Return how fast a job gets on at this moment."""
+    outlook = outlook_of(feed.stored.job, feed.stored.pace)
+    return progress_at(outlook, time.time_ns() // 1000)
+
+
 class _Enough(Exception):
     """The stream has sent as many frames as were asked for."""
 
@@ -119,7 +129,7 @@ class Stream:
         self._sent = 0
         self._partial = False
         self._stored: StoredJob | None = None
-        self._last_read = self._confirmed = time.monotonic()
+        self._last_read = self._confirmed = self._read_from = time.monotonic()
         self._point = query.point
         self._place = Place()
 
@@ -171,7 +181,7 @@ class Stream:
     async def _send_snapshot(self) -> ResumePoint:
         if self._partial:
             await self._reset(_SNAPSHOT_INTERRUPTED)
-        self._confirmed = time.monotonic()
+        self._confirmed = self._read_from = time.monotonic()
         try:
             if self._query.delivery is Delivery.NONE:
                 return await self._send_job()
@@ -206,7 +216,7 @@ class Stream:
         finally:
             snapshot.leave()
         self._partial = False
-        stored = snapshot.stored
+        stored, self._read_from = snapshot.stored, snapshot.began
         return self._arrive(ResumePoint(stored.job_pk, stored.position), stored.job.totals)
 
     async def _catch_up(self, point: ResumePoint) -> ResumePoint:
@@ -217,7 +227,8 @@ class Stream:
             if read is None:
                 raise await self._hub.why_gone(self._query.key)
             batch, entries = read
-            self._stored, self._last_read, self._confirmed = batch.stored, moment, moment
+            self._stored, self._last_read = batch.stored, moment
+            self._confirmed = self._read_from = moment
             self._arrive(point, batch.totals)
             point = await self._send_entries(point, entries)
             if point.position == batch.stored.position:
@@ -243,7 +254,7 @@ class Stream:
         write, pen = self._write, self._pen
         if stored is None:
             raise AssertionError("nothing to follow")
-        feed = self._hub.join(stored, point.position, self._alarm)
+        feed = self._hub.join(stored, point.position, self._read_from, self._alarm)
         try:
             await self._meet(feed, stored)
             while True:
@@ -269,8 +280,10 @@ class Stream:
                         raise _Enough
                 elif feed.over is not None:
                     raise feed.over.with_traceback(None)
+                elif feed.lacks_failures:
+                    await self._patiently(feed.read_failures())
                 elif feed.holds(position):
-                    await self._send(self._hub.encoder.completed(feed.stored.job, self._place.token))
+                    await self._complete(feed)
                     return
                 else:
                     point = await self._rejoin(feed, point)
@@ -292,7 +305,7 @@ class Stream:
         self._stored, self._last_read = feed.stored, feed.last_read
         due = self._spoke + self._beat
         if now >= due or not self._sent:
-            return self._heartbeat()
+            return self._heartbeat(feed)
         return self._alarm.wait(min(due, self._expires, until), news)
 
     async def _rejoin(self, feed: Feed, point: ResumePoint) -> ResumePoint:
@@ -346,13 +359,26 @@ class Stream:
     def _heartbeat_due(self) -> float:
         return self._spoke + (self._beat if self._sent else min(self._beat, _LONGEST_FIRST))
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, feed: Feed | None = None) -> None:
+        if feed is not None and feed.failures_due:
+            # What cannot be read at once is told as it was: a heartbeat does not wait.
+            with suppress(TimeoutError, StoreUnavailable):
+                async with asyncio.timeout(_SOON):
+                    await feed.read_failures()
         last_report_time = None if self._stored is None else self._stored.last_report_time
         frame = self._hub.encoder.heartbeat(
             *self._place,
             lag=time.monotonic() - self._last_read,
             last_report_time=last_report_time,
             news_mode=self._hub.news_mode,
+            failures=b"" if feed is None else feed.failures,
+            progress=NO_PROGRESS if feed is None else _progress(feed),
+        )
+        await self._send(frame)
+
+    async def _complete(self, feed: Feed) -> None:
+        frame = self._hub.encoder.completed(
+            feed.stored.job, self._place.token, feed.failures, _progress(feed)
         )
         await self._send(frame)
 

@@ -7,6 +7,7 @@ there is a job beside all who wait for one.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -87,6 +88,7 @@ class Wait:
         self._alarm = Alarm()
         self._answered = False
         self._found = False
+        self._read_from = 0.0
 
     async def run(self) -> Waited:
         """Return what is true when the waiting ends.
@@ -117,7 +119,7 @@ class Wait:
         while stored is None:
             if self._hub.draining:
                 raise ServerDraining
-            late = self._late
+            late, self._read_from = self._late, time.monotonic()
             try:
                 stored = await self._reader.read_job(self._query.key, self._query.deadline)
             except StoreUnavailable:
@@ -139,7 +141,7 @@ class Wait:
 
     async def _follow(self, stored: StoredJob) -> StoredJob | None:
         """Return the job as soon as what is waited for holds; `None` if it has to be read again."""
-        feed = self._hub.join(stored, stored.position, self._alarm)
+        feed = self._hub.join(stored, stored.position, self._read_from, self._alarm)
         try:
             if len(feed.watchers) == 1:
                 # Nobody could be told of what was committed between the reading and the joining.

@@ -39,6 +39,7 @@ from jobstatus_grpc.stalls import Pen, Stalls
 from jobstatus_grpc.store.base import ChangeBatch, JobStore, News, NewsSource, StoredJob
 from jobstatus_grpc.streams import Stream, WatchQuery, Write
 from jobstatus_grpc.tokens import ResumePoint, Tokens
+from jobstatus_grpc.unheard import Unheard
 
 _READ_LIMIT: Final = 1000
 _REST_FACTOR: Final = 9.0
@@ -90,10 +91,13 @@ class WatchHub:
         self._tail = tail
         self._behind = behind
         self._catching_up = Coalescing(self._read_behind)
+        failures = Coalescing(self._read_failures)
+        self._reading = Reading(self.read_changes, self.why_gone, self.frame, failures)
         self._snapshots = snapshots
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
+        self._unheard = Unheard()
         self._arrivals = Arrivals(self._read_jobs)
         self._anything = asyncio.Event()
         self._news: NewsSource | None = None
@@ -116,7 +120,9 @@ class WatchHub:
         if key is not None:
             self._arrivals.look([key])
         feed = self._feeds.get(job_pk)
-        if feed is not None:
+        if feed is None or feed.over:
+            self._unheard.note(job_pk)
+        else:
             feed.look()
 
     def drain(self, spread: float) -> None:
@@ -178,12 +184,21 @@ class WatchHub:
         """How news from other processes come at this moment."""
         return NewsMode.POLL if self._news is None else self._news.mode
 
-    def join(self, stored: StoredJob, position: Position, alarm: Alarm) -> Feed:
-        """Return the feed of a job that has been delivered up to `position`; `leave` gives it back."""
+    def join(self, stored: StoredJob, position: Position, moment: float, alarm: Alarm) -> Feed:
+        """Return the feed of a job that has been delivered up to `position`; `leave` gives it back.
+
+        Args:
+            stored: the job.
+            position: its own, as read at `moment` of `time.monotonic()` or later.
+            moment: news from then on may tell of what comes after `position`.
+            alarm: whom the feed wakes.
+        """
         feed = self._feeds.get(stored.job_pk)
         if feed is None or feed.over:
-            feed = Feed(stored, position, Reading(self.read_changes, self.why_gone, self.frame))
+            feed = Feed(stored, position, self._reading)
             self._feeds[stored.job_pk] = feed
+            if self._unheard.since(stored.job_pk, moment):
+                feed.look()
         feed.watchers.add(alarm)
         return feed
 
@@ -231,6 +246,13 @@ class WatchHub:
 
     async def _read_behind(self, point: ResumePoint) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         return await asyncio.get_running_loop().run_in_executor(self._behind, self._read, *point)
+
+    async def _read_failures(self, job_pk: int) -> bytes:
+        def read() -> bytes:
+            failures = self.store.read_failures([job_pk]).get(job_pk)
+            return b"" if failures is None else self.encoder.failures(failures)
+
+        return await asyncio.get_running_loop().run_in_executor(self._tail, read)
 
     async def why_gone(self, key: JobKey) -> JobStatusError:
         """Return why a watched job is no longer there: Replaced, or JobDeleted.
@@ -329,6 +351,7 @@ class WatchHub:
 
     def _hear(self, news: News) -> None:
         if news.everything:
+            self._unheard.note_all()
             self._anything.set()
         for job_pk in news.job_pks:
             self.hint(job_pk)

@@ -32,6 +32,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pooler", action="store_true", help="reach PostgreSQL through PgBouncer")
+    parser.addoption("--interop", action="store_true", help="run tests/interop, in its own environment")
     parser.addoption("--full", action="store_true", help="run the whole fault suite, tests/faults/full too")
 
 

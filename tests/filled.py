@@ -41,8 +41,8 @@ def fill_granules(url: str, key: JobKey, count: int) -> StoredJob:
             _copy(connection, schema.change, count, copied, item | totals)
             connection.execute(
                 text(
-                    "update job set revision = revision + :more, pending_count = pending_count + :more "
-                    "where job_pk = :job_pk"
+                    "update job set revision = revision + :more, pending_count = pending_count + :more, "
+                    "tally = '[' || (revision + :more) || ']' where job_pk = :job_pk"
                 ),
                 {"more": count - 1, "job_pk": stored.job_pk},
             )

@@ -1,15 +1,23 @@
-"""A hub without a server."""
+"""A hub without a server, and streams of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import Final
 
+from folded import Folded
+from reports import JOB
+
+from jobstatus import v1 as pb
 from jobstatus_grpc.convert.frames import FrameEncoder
+from jobstatus_grpc.model import Delivery
 from jobstatus_grpc.store.base import JobStore
-from jobstatus_grpc.tokens import Tokens
+from jobstatus_grpc.streams import WatchQuery
+from jobstatus_grpc.tokens import ResumePoint, Tokens
 from jobstatus_grpc.watch import WatchHub
 
 PATIENCE: Final = 60.0
@@ -45,8 +53,32 @@ class HubRoom:
         await happened(lambda: job_pk in feeds and feeds[job_pk]._task is None)
 
 
-async def happened(moment: Callable[[], bool]) -> None:
-    """Return when it has."""
-    async with asyncio.timeout(PATIENCE):
-        while not moment():  # noqa: ASYNC110 (what it waits for is not the test's own)
-            await asyncio.sleep(0.005)
+class Watch(Folded):
+    """What a stream of the hub's has sent, folded."""
+
+    async def send(self, frame: bytes) -> None:
+        self.take(pb.WatchJobResponse.FromString(frame))
+
+
+@asynccontextmanager
+async def watching(room: HubRoom, point: ResumePoint | None, folded: Watch) -> AsyncIterator[Watch]:
+    query = WatchQuery(JOB, point, Delivery.EVERY_CHANGE, 0.0, False, False, 0, heartbeat_interval=0.1)
+    task = asyncio.create_task(room.hub.watch(query, folded.send))
+    try:
+        yield folded
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def happened(moment: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Return when it has.
+
+    Raises:
+        AssertionError: it has not within that many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not moment():
+        assert time.monotonic() < end, f"has not happened within {seconds} s"
+        await asyncio.sleep(0.005)

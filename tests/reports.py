@@ -13,6 +13,7 @@ from jobstatus_grpc.model import (
     GranuleReport,
     GranuleState,
     Job,
+    JobDocument,
     JobKey,
     JobReport,
     JobState,
@@ -86,6 +87,7 @@ class Ledger:
 
     def __init__(self, *reports: Report) -> None:
         self.job: Job | None = None
+        self.kept = JobDocument()
         self.granules: dict[GranuleKey, Granule] = {}
         self.changes: list[Change] = []
         self.clock = 1_000
@@ -97,8 +99,9 @@ class Ledger:
         self.clock += 1_000
         touched = {each.key: self.granules[each.key] for each in report.granules if each.key in self.granules}
         jobs = {} if self.job is None else {self.job.key: self.job}
-        merged = merge_report(jobs, touched, report, self.clock, self.clock)
+        merged = merge_report(jobs, touched, report, self.clock, self.clock, {report.key: self.kept})
         self.job = merged.job
+        self.kept = merged.documents.get(report.key, self.kept)
         self.granules.update(merged.granules)
         self.changes += merged.changes
         return merged

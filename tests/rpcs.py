@@ -53,6 +53,8 @@ def _aim(message: Any, project_id: str, job_id: str) -> None:
         message.job_id = job_id
     if "job_ids" in names:
         message.job_ids.append(job_id)
+    if "chunk" in names:
+        message.chunk = b'{"job_id": "j", "status": "SUCCESS"}'
     if "granules" in names and "job_id" in names:
         message.granules.add(granule_id="g")
 

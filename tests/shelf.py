@@ -15,6 +15,7 @@ from jobstatus_grpc.model import (
     GranuleKey,
     GranuleReport,
     Job,
+    JobDocument,
     JobKey,
     JobReport,
     Report,
@@ -43,8 +44,7 @@ class Shelf:
         self.root: JobKey | None = None
         self._jobs: dict[JobKey, Job] = {}
         self._granules: dict[GranuleKey, Granule] = {}
-        self._details: dict[JobKey, Details] = {}
-        self._documents: dict[JobKey, str] = {}
+        self._kept: dict[JobKey, JobDocument] = {}
         self._clock = 1_000
 
     @classmethod
@@ -77,16 +77,19 @@ class Shelf:
     @property
     def details(self) -> Details | None:
         """Its details."""
-        return self._details.get(self.stands.key)
+        return self._kept_of(self.stands.key).details
 
     @property
     def document(self) -> str | None:
         """Its source document."""
-        return self._documents.get(self.stands.key)
+        return self._kept_of(self.stands.key).document
 
     def forget_document(self) -> None:
         """Have the job as if it had been reported without a document."""
-        del self._documents[self.stands.key]
+        self._kept[self.stands.key] = JobDocument(self.details)
+
+    def _kept_of(self, key: JobKey) -> JobDocument:
+        return self._kept.get(key, JobDocument())
 
     @property
     def sub_job_ids(self) -> set[str]:
@@ -98,25 +101,10 @@ class Shelf:
         self.root = self.root or job.key
         known = self._granules if job.key == self.root else {}
         report = Report(job.key, job, granules, authoritative)
-        attempts = {key: each.attempt for key, each in self._jobs.items()}
-        merged = merge_report(self._jobs, known, report, self._clock, self._clock)
+        merged = merge_report(self._jobs, known, report, self._clock, self._clock, self._kept)
         self._jobs.update(merged.jobs)
         self._granules.update(merged.granules)
-        self._keep(job, attempts)
-
-    def _keep(self, told: JobReport, attempts: Mapping[JobKey, int]) -> None:
-        """Keep what the merge does not know of: of a new attempt only what was told with it."""
-        key = told.key
-        if self._jobs[key].attempt > attempts.get(key, 0):
-            self._details.pop(key, None)
-            self._documents.pop(key, None)
-        if told.details is not None:
-            self._details[key] = told.details
-        if told.document is not None:
-            self._documents[key] = told.document
-        for sub_job in told.sub_jobs:
-            assert sub_job.parent_job_id == told.job_id
-            self._keep(sub_job, attempts)
+        self._kept.update(merged.documents)
 
     def whole(self) -> WholeJob:
         """Return the job as a store reads it for a document."""
@@ -125,8 +113,7 @@ class Shelf:
 
     def _whole(self, key: JobKey) -> WholeJob:
         parts = [each.key for each in self._jobs.values() if each.parent_job_id == key.job_id]
-        documents = self._details.get(key), self._documents.get(key)
-        return WholeJob(self._jobs[key], *documents, (), [self._whole(part) for part in parts])
+        return WholeJob(self._jobs[key], *self._kept_of(key), (), [self._whole(part) for part in parts])
 
     def text(self, form: str) -> str:
         """Return the job's document in a form, as text."""

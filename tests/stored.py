@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.pool import NullPool
@@ -12,6 +12,8 @@ from sqlalchemy.pool import NullPool
 from jobstatus_grpc.model import Change, Granule, GranuleState, Job, JobKey, Position, Totals
 from jobstatus_grpc.store import open_store, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobQuery, JobStore
+
+_TABLES: Final = ("job", "granule", "change")
 
 
 class LogRow(NamedTuple):
@@ -85,6 +87,15 @@ def run(url: str, *statements: str) -> list[Any]:
         for statement in statements:
             result = connection.exec_driver_sql(statement)
         return list(result) if result.returns_rows else []
+
+
+def copied(url: str) -> Iterator[None]:
+    """Copy the jobs when first asked, and put them back when asked again."""
+    run(url, *(f"create table {table}_copy as select * from {table}" for table in _TABLES))
+    yield
+    run(url, *(f"delete from {table}" for table in _TABLES))
+    run(url, *(f"insert into {table} select * from {table}_copy" for table in _TABLES))
+    yield
 
 
 def first_position(url: str, job_pk: int) -> Position:

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from jobstatus_grpc.cache import AnswerCache, KeptAnswer
 from jobstatus_grpc.model import Position
+from jobstatus_grpc.pace import Outlook
 from jobstatus_grpc.store.base import Version
 
 KIB = 1024
 
 
 def kept(size: int, revision: int = 1) -> KeptAnswer:
-    return KeptAnswer(Version(1, Position(revision, 7)), bytes(size))
+    return KeptAnswer(Version(1, Position(revision, 7)), bytes(size), Outlook(None, None, 0))
 
 
 def test_the_answer_kept_last_is_found_and_another_question_has_none() -> None:

@@ -28,11 +28,10 @@ def test_a_pace_is_what_ended_in_the_last_half_minute() -> None:
     assert pace.rate(0.0) is None
     pace.note(0.0, 100)
     assert pace.rate(0.5) is None
-    assert (pace.rate(1.0), pace.left(1.0, 50)) == (0.0, None)
+    assert pace.rate(1.0) == 0.0
     for second in range(1, 61):
         pace.note(float(second), 100 + 4 * second)
     assert pace.rate(60.0) == pytest.approx(4.0)
-    assert pace.left(60.0, 50) == pytest.approx(12.5)
     # Nothing more ends: the pace falls.
     assert pace.rate(90.0) == pytest.approx(2.0)
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from moments import wait_until
 from processes import PATIENCE, ServerProcess, first_line, run_command, start_command
 from reporting import FAILED, PENDING, STAGED, SUCCEEDED, granules
 from terminals import Terminal
@@ -88,6 +89,71 @@ def test_it_tells_how_fast_the_job_gets_on_and_how_long_it_will_take(client: Job
         assert found is not None
         rate, left = float(found[1]), int(found[2])
         assert left == pytest.approx(200 / rate, abs=1 + 0.05 * 200 / rate)
+
+
+def test_it_tells_why_granules_failed_as_the_server_counts_it(client: JobStatusClient) -> None:
+    report(client, "j", *granules(PENDING, "a"), *refused(*map(str, range(30))))
+    with watching("j", client=client) as terminal:
+        terminal.wait_for("why granules failed", "    30  AccessDenied: no way", "latest failures")
+        client.report_granules("j", granules(FAILED, "a", message="no disk"))
+        assert terminal.finish() == 1
+        assert terminal.shows("    30  AccessDenied: no way", "     1  no disk", "latest failures")
+
+
+def test_sub_jobs_have_bars_of_their_own_below_their_job(client: JobStatusClient) -> None:
+    parts = [pb.Job(job_id=f"part-{number}") for number in range(3)]
+    client.report_job(pb.Job(job_id="whole", granules_complete=True, sub_jobs=parts))
+    with watching("whole", client=client) as terminal:
+        terminal.wait_for("whole    PENDING", "sub-jobs: 3 PENDING", "  part-0", "  part-2")
+        report(client, "part-1", *granules(PENDING, "a", "b"))
+        client.report_granules("part-1", granules(SUCCEEDED, "a"))
+        terminal.wait_for("whole    RUNNING", "2 PENDING", "1 RUNNING", "50 %", "1/2")
+        (line,) = [line for line in terminal.lines if "part-1" in line]
+        assert line.startswith("  part-1 RUNNING")
+        assert line.count("█") == pytest.approx(line.count("░"), abs=1)
+        assert line.count("█") > 5
+        client.report_job(pb.Job(job_id="deep", parent_job_id="part-2", state=pb.JOB_STATE_FAILED))
+        terminal.wait_for("    deep")
+        assert [line.split()[0] for line in terminal.lines if "deep" in line or "part-2" in line] == [
+            "part-2",
+            "deep",
+        ]
+        report(client, "part-0", *granules(SUCCEEDED, "a"))
+        report(client, "part-1", *granules(SUCCEEDED, "b"))
+        client.report_job(pb.Job(job_id="part-2", granules_complete=True))
+        assert terminal.finish() == 1
+        assert terminal.shows("whole    FAILED", "2 SUCCEEDED, 1 FAILED", "job whole has ended: FAILED")
+
+
+@pytest.mark.parametrize("lines", [12, 20])
+def test_of_many_sub_jobs_those_are_shown_that_get_on_as_many_as_the_terminal_has_room_for(
+    client: JobStatusClient, lines: int
+) -> None:
+    ended = [pb.Job(job_id=f"ended-{number:02}", state=pb.JOB_STATE_SUCCEEDED) for number in range(40)]
+    late = [pb.Job(job_id=f"late-{number}", state=pb.JOB_STATE_RUNNING) for number in range(3)]
+    client.report_job(pb.Job(job_id="whole", granules_complete=True, sub_jobs=[*ended, *late]))
+    client.report_granules("whole", [*refused("a", "b", "c", "d"), *granules(PENDING, "e")])
+    with watching("whole", client=client, lines=lines) as terminal:
+        terminal.wait_for("late-0", "late-1", "late-2", " more", "latest failures", "c/d  AccessDenied")
+        shown = terminal.lines
+        assert len(shown) < lines
+        assert shown[0].startswith("whole")
+        (more,) = [line for line in shown if line.endswith(" more")]
+        held = sum(line.startswith("  ended-") for line in shown)
+        assert more == f"  and {40 - held} SUCCEEDED more"
+        client.report_job(pb.Job(job_id="late-0", state=pb.JOB_STATE_SUCCEEDED))
+        wait_until(lambda: not terminal.shows("late-0"), "what has ended makes room")
+        terminal.wait_for("late-1", "late-2", more)
+
+
+def test_a_pipe_tells_of_sub_jobs_by_their_names(client: JobStatusClient, server: str) -> None:
+    client.report_job(pb.Job(job_id="whole", sub_jobs=[pb.Job(job_id="part")]))
+    words = ("watch", "whole", "--project-id", client.project_id)
+    with start_command(*words, server=server) as watch:
+        assert first_line(watch.stdout).startswith("job whole is PENDING")
+        client.report_job(pb.Job(job_id="part", state=pb.JOB_STATE_RUNNING))
+        assert first_line(watch.stdout).endswith("#3  sub-job part is RUNNING, attempt 1, 0 granules")
+        watch.kill()
 
 
 def test_a_granule_that_is_tried_again_is_no_failure_any_more(client: JobStatusClient) -> None:

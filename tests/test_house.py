@@ -19,7 +19,7 @@ _MAX_FILE_LINES: Final = 450
 _MAX_FUNCTION_LINES: Final = 45
 _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
-_PURE: Final = ("model", "errors", "merge", "tokens")
+_PURE: Final = ("digest", "model", "errors", "merge", "pace", "tokens")
 _WATCHING: Final = (
     *(
         "alarms",
@@ -32,12 +32,20 @@ _WATCHING: Final = (
         "snapshots",
         "stalls",
     ),
-    *("streams", "waits", "watch"),
+    *("streams", "unheard", "waits", "watch"),
     *("reports", "retention"),
 )
+_DOCUMENTS: Final = ("exports", "imports", "parsing", "transfers")
 _READING: Final = ("batches", "cache", "reads")
 _CLIENT_CORE: Final = (
-    *("client.core", "client.durations", "client.errors", "client.queries", "client.reports"),
+    *(
+        "client.core",
+        "client.documents",
+        "client.durations",
+        "client.errors",
+        "client.queries",
+        "client.reports",
+    ),
     *("client.servers", "client.steps", "client.updates", "client.watching"),
 )
 _DATABASES: Final = ("sqlalchemy", "psycopg2", "alembic", "sqlite3")
@@ -61,13 +69,22 @@ _RULES: Final[Mapping[str, Rule]] = {
     "store.values": Rule(_PURE),
     "json_text": Rule(("errors",)),
     "formats": Rule(("model", "errors", "json_text", "formats")),
-    **dict.fromkeys(_WATCHING, Rule(("model", "errors", "tokens", "store.base", "reads", *_WATCHING))),
+    **dict.fromkeys(_WATCHING, Rule((*_PURE, "store.base", "reads", *_WATCHING))),
     "batches": Rule(("errors",)),
-    "cache": Rule(("store.base",)),
-    "reads": Rule(("model", "errors", "tokens", "store.base", "coalescing", *_READING)),
-    "convert": Rule(("model", "errors", "json_text", "convert"), ("jobstatus", "google.protobuf")),
+    "cache": Rule(("pace", "store.base")),
+    "reads": Rule((*_PURE, "store.base", "coalescing", *_READING)),
+    "convert": Rule(
+        ("digest", "model", "errors", "json_text", "pace", "convert"), ("jobstatus", "google.protobuf")
+    ),
+    "parsing": Rule(("errors", "model", "json_text", "formats")),
+    "transfers": Rule(("errors",)),
+    "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),
+    "exports": Rule(("errors", "model", "formats", "store.base")),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
-    "servicer": Rule((*_PURE, *_WATCHING, "reads", "convert", "status", "store.base"), ("grpc", "jobstatus")),
+    "servicer": Rule(
+        (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
+        ("grpc", "jobstatus", "google.protobuf"),
+    ),
     "config": Rule(("config", "errors")),
     "security": Rule(("config", "errors", "security"), ("cryptography", "google.protobuf", "grpc", "jwt")),
     "redaction": Rule(),
@@ -92,6 +109,7 @@ _RULES: Final[Mapping[str, Rule]] = {
         (
             *_PURE,
             *_WATCHING,
+            *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
             *("leaving", "metrics", "operation", "security", "transport"),
         ),
@@ -125,7 +143,14 @@ _INTERFACES: Final = (
     *(
         "batches",
         "cache",
-        *("client.aio", "client.blocking", "client.core", "client.errors", "client.queries"),
+        *(
+            "client.aio",
+            "client.blocking",
+            "client.core",
+            "client.documents",
+            "client.errors",
+            "client.queries",
+        ),
         *("client.reports", "client.servers", "client.steps", "client.updates", "client.watching"),
         *("config", "config.files", "config.values"),
         "convert.details",
@@ -141,6 +166,7 @@ _INTERFACES: Final = (
         "formats",
         "formats.base",
     ),
+    *("exports", "imports", "parsing", "transfers", "convert.documents"),
     *("coalescing", "deliveries", "health", "json_text", "reads", "reports", "retention", "snapshots"),
     *(
         "port",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +12,14 @@ from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.merge import Merged, merge_reports
 from jobstatus_grpc.model import (
     Change,
+    Details,
     Granule,
+    GranuleKey,
     GranuleReport,
     GranuleState,
     ItemError,
     Job,
+    JobDocument,
     JobReport,
     JobState,
     Report,
@@ -29,6 +32,7 @@ times = st.integers(1, 3)
 attempts = st.integers(1, 3)
 errors = st.builds(ItemError, st.none() | texts, st.none() | texts)
 complete = st.none() | st.booleans()
+details = st.builds(Details, st.just("sdrs"), st.dictionaries(st.just("resource_id"), texts))
 words = st.dictionaries(st.sampled_from("ab"), texts, max_size=2)
 
 
@@ -44,7 +48,7 @@ def granules_named(names: Sequence[str]) -> st.SearchStrategy[GranuleReport]:
         message=st.none() | texts,
         request_time=st.none() | times,
         end_time=st.none() | times,
-        document=st.none(),
+        document=st.none() | texts,
     )
 
 
@@ -65,8 +69,8 @@ jobs = st.builds(
     granules_complete=complete,
     labels=st.none() | words,
     parent_job_id=st.none(),
-    details=st.none(),
-    document=st.none(),
+    details=st.none() | details,
+    document=st.none() | texts,
     sub_jobs=st.just(()),
     emptied=st.just(frozenset[str]()),
 )
@@ -82,6 +86,11 @@ histories = st.lists(reports, max_size=6)
 def taken(first: Report, others: Sequence[Report]) -> Ledger:
     """Return a job that was created with nothing, then reported so."""
     return Ledger(job(), first, *others)
+
+
+def undocumented(granules: Mapping[GranuleKey, Granule]) -> dict[GranuleKey, Granule]:
+    """Return granules as a history has them."""
+    return {key: granule._replace(document=None) for key, granule in granules.items()}
 
 
 @given(st.data(), one_granule)
@@ -115,16 +124,17 @@ def test_a_report_delivered_again_changes_nothing(
     ledger = Ledger(job(), *before)
     report = Report(JOB, told, granules, authoritative)
     ledger.take(report)
-    stood, job_stood = dict(ledger.granules), ledger.stands
+    stood, job_stood, kept = dict(ledger.granules), ledger.stands, ledger.kept
     merged = ledger.take(report)
     assert (merged.applied, list(merged.changes), dict(merged.granules)) == (0, [], {})
-    assert (ledger.granules, ledger.stands) == (stood, job_stood)
+    assert dict(merged.documents) == {}
+    assert (ledger.granules, ledger.stands, ledger.kept) == (stood, job_stood, kept)
 
 
 @given(histories)
 def test_the_changes_fold_to_the_granules_and_the_totals(delivered: list[Report]) -> None:
     ledger = Ledger(job(), *delivered)
-    assert fold(ledger.changes) == ledger.granules
+    assert undocumented(fold(ledger.changes)) == undocumented(ledger.granules)
     assert ledger.changes[-1].totals == ledger.stands.totals
     assert ledger.stands.revision == len(ledger.changes)
 
@@ -193,9 +203,35 @@ def test_reports_merged_together_are_as_if_each_had_come_alone(
         outcomes.append(merged)
         changes += merged.changes
     jobs = {} if before.job is None else {before.job.key: before.job}
-    together = merge_reports(jobs, {JOB: before.granules}, others, 10_000, 10_000)
+    together = merge_reports(jobs, {JOB: before.granules}, others, 10_000, 10_000, {JOB: before.kept})
     assert [each if isinstance(each, Merged) else type(each) for each in together.outcomes] == outcomes
     changed = together.logs.get(JOB, [])
     assert (together.jobs.get(JOB, before.job), changed) == (alone.job, changes)
     moved = {each.item.key: each.item for each in changed if isinstance(each.item, Granule)}
-    assert {**before.granules, **moved} == alone.granules
+    found = undocumented({**before.granules, **moved})
+    assert found == undocumented(alone.granules)
+    documents = {key: granule.document for key, granule in before.granules.items()}
+    documents |= together.granule_documents.get(JOB, {})
+    assert {key: documents.get(key) for key in found} == {
+        key: granule.document for key, granule in alone.granules.items()
+    }
+    assert together.documents.get(JOB, before.kept) == alone.kept
+
+
+@given(histories, jobs)
+def test_details_make_a_revision_where_they_change_and_a_document_never_does(
+    delivered: list[Report], last: JobReport
+) -> None:
+    ledger = Ledger(job(), *delivered)
+    before, attempt = ledger.kept, ledger.stands.attempt
+    alone = JobReport(*JOB, details=last.details, document=last.document)
+    merged = ledger.take(Report(JOB, alone, ()))
+    changed = last.details is not None and last.details != before.details
+    assert (merged.applied, len(merged.changes)) == (changed, changed)
+    assert ledger.kept == JobDocument(
+        before.details if last.details is None else last.details,
+        before.document if last.document is None else last.document,
+    )
+    ledger.take(Report(JOB, JobReport(*JOB, attempt=attempt + 1), ()))
+    assert ledger.kept == JobDocument()
+    assert ledger.stands.details_bytes == 0

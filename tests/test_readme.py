@@ -64,7 +64,7 @@ EXPECTATIONS: Final = (
     Expectation('"job_id": "mine"', ("line 1: job mine is RUNNING", "3 applied")),
     Expectation("jobstatus watch mine", ("job mine is RUNNING", "to go on: "), (130,), Way.INTERRUPTED),
     Expectation('export PATH="$PWD/.venv/bin:$PATH"'),
-    Expectation(f"{ADDRESS} list", ("jobstatus.v1.JobStatusService", "jobstatus.v1.JobReportService")),
+    Expectation(f"{ADDRESS} list", ("jobstatus.v1.JobDocumentService", "jobstatus.v1.JobReportService")),
     Expectation("describe jobstatus.v1.JobStatusService", ("rpc WatchJob", "stream .jobstatus.v1.Watch")),
     Expectation("describe jobstatus.v1.Granule", ("message Granule {", "granule_id")),
     Expectation("grpc.health.v1.Health/Check", ('"SERVING"',)),
@@ -81,12 +81,16 @@ EXPECTATIONS: Final = (
     Expectation("JobReportService/ReportJob", ('"applied_count": 3', "JOB_STATE_PENDING")),
     Expectation(
         """'{"job_id": "restore-7"}' 127.0.0.1:50051 jobstatus.v1.JobStatusService/WatchJob""",
-        ('"snapshot"', '"changes"', '"completed"', "JOB_STATE_FAILED"),
+        ('"snapshot"', '"changes"', '"completed"', "JOB_STATE_FAILED", '"failures"', '"sample_granules"'),
         way=Way.BESIDE,
     ),
     Expectation("jobstatus watch restore-7", ("has ended: FAILED",), (1,), Way.BESIDE),
     Expectation("GRANULE_STATE_STAGED", ("JOB_STATE_RUNNING",)),
     Expectation("the archive refused", ("JOB_STATE_FAILED", '"applied_count": 2')),
+    Expectation(
+        '"JOB_VIEW_BASIC"',
+        ('"failures"', '"AccessDenied"', '"the archive refused"', '"tile-2"', '"granule_count": 1'),
+    ),
     Expectation('["GRANULE_STATE_FAILED"]', ('"AccessDenied"', '"the archive refused"', '"tile-2"')),
     Expectation("JobReportService/DeleteJob", ("{",)),
     Expectation(
@@ -113,6 +117,11 @@ EXPECTATIONS: Final = (
     Expectation("| jobstatus report -", ("line 1: job copy-2 is FAILED",)),
     Expectation("jobstatus watch copy-2", ("has ended: FAILED", "no disk"), (1,)),
     Expectation("jobstatus import --format", ("is RUNNING", "4 granules: 1 pending, 2 succeeded, 1 failed")),
+    Expectation(
+        "tests/data/sdrs/sub_jobs.json", ("job ff8080826b45d4a5016b5036242c0025 is SUCCEEDED", "job zbxcm3Z_")
+    ),
+    Expectation("--format auto", ('"entities": {', '"sub_jobs": [{')),
+    Expectation("import --every", ("job 26f6b565-xxxx-XXXX-xxxx-03f0bd975433 is SUCCEEDED",)),
     Expectation("jobstatus delete copy-2", ("deleted copy-2",)),
     Expectation("jobstatus get copy-2", ("JOB_NOT_FOUND",), (3,)),
     Expectation("export JOBSTATUS_DATABASE_URL=", way=Way.PRODUCTION),

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from postgres import PostgresServer
 from processes import ServerProcess, run_command
-from reports import granule, job
+from reports import JOB, granule, job
 from sqlalchemy import make_url
-from stored import connected, run
+from stored import connected, history, opened, run
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.errors import SchemaMismatch
-from jobstatus_grpc.store import open_store, schema, upgrade
+from jobstatus_grpc.model import Details
+from jobstatus_grpc.store import migrations, open_store, schema, upgrade
 
 UPGRADE: Final = "jobstatus db upgrade"
 
@@ -109,6 +113,44 @@ def test_a_second_upgrade_changes_nothing(empty_url: str) -> None:
     after = catalogue(empty_url), run(empty_url, "select * from store"), run(empty_url, "select * from job")
     assert after == before
     assert len(before[1]) == 1
+
+
+# A job with one granule, as every version of this major has them.
+_OLD_ROWS: Final = (
+    """insert into job (project_id, job_id, state, attempt, create_time, update_time, labels, revision,
+       unspecified_count, pending_count, staged_count, succeeded_count, failed_count, granules_complete,
+       state_reported, begin_time_reported, end_time_reported, commit_id, change_floor, last_report_time)
+       values ('default', 'restore-1', 2, 1, 1, 2, '{"k": "v"}', 1, 0, 0, 1, 0, 0, false, true, false, false,
+       7, 1, 2)""",
+    """insert into granule (job_pk, collection_id, granule_id, state, attempt, update_time, revision)
+       values (1, 'c', 'g', 2, 1, 2, 1)""",
+    """insert into change (job_pk, revision, commit_id, change_time, kind, collection_id, granule_id, state,
+       attempt, unspecified_count, pending_count, staged_count, succeeded_count, failed_count)
+       values (1, 1, 7, 2, 1, 'c', 'g', 2, 1, 0, 0, 1, 0, 0)""",
+)
+
+
+@pytest.mark.parametrize("version", ["1_0", "1_1"])
+def test_what_an_older_version_holds_is_there_after_the_upgrade_and_can_be_reported_on(
+    empty_url: str, version: str
+) -> None:
+    with connected(empty_url) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+    run(empty_url, *_OLD_ROWS)
+    upgrade(empty_url)
+    assert run(empty_url, "select version_num from alembic_version") == [(schema.VERSION,)]
+    details = Details("sdrs", {"resource_id": "r"})
+    with opened(empty_url) as store:
+        before = store.read_job(JOB)
+        assert (before.job.revision, before.job.labels, before.job.details_bytes) == (1, {"k": "v"}, 0)
+        assert store.report(job(granule("g", document="of g"), details=details)).applied == 1
+        assert len(history(store, before.job_pk, before.position)) == 1
+        with store.open_whole(JOB) as whole:
+            assert (whole.details, whole.document) == (details, None)
+            assert [(each.granule_id, each.document) for each in whole.granules] == [("g", "of g")]
 
 
 def test_the_command_upgrades_an_empty_database_and_says_so_each_time(empty_url: str) -> None:

@@ -26,7 +26,7 @@ from postgres import PostgresServer
 from processes import COMMAND, ServerProcess, environment, first_line, run_command
 
 from jobstatus import v1 as pb
-from jobstatus.v1 import job_report_service_pb2, job_status_service_pb2
+from jobstatus.v1 import job_document_service_pb2, job_report_service_pb2, job_status_service_pb2
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.transport import KEEPALIVE, server_options
@@ -34,6 +34,7 @@ from jobstatus_grpc.transport import KEEPALIVE, server_options
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     job_status_service_pb2.DESCRIPTOR.services_by_name["JobStatusService"],
     job_report_service_pb2.DESCRIPTOR.services_by_name["JobReportService"],
+    job_document_service_pb2.DESCRIPTOR.services_by_name["JobDocumentService"],
 )
 METHODS: Final[tuple[MethodDescriptor, ...]] = tuple(
     method for service in SERVICES for method in service.methods
@@ -56,6 +57,8 @@ _REQUESTS: Final[dict[str, Any]] = {
     "BatchGetJobStatus": pb.BatchGetJobStatusRequest(job_ids=["j"]),
     "WaitJob": pb.WaitJobRequest(job_id="j"),
     "WatchJob": pb.WatchJobRequest(job_id="j"),
+    "ImportJobs": pb.ImportJobsRequest(chunk=b'{"job_id": "k", "status": "success"}'),
+    "ExportJob": pb.ExportJobRequest(job_id="j", format="orca"),
     "DeleteJob": pb.DeleteJobRequest(job_id="j"),
 }
 
@@ -134,7 +137,7 @@ def raw_call(channel: Any, method: MethodDescriptor, request: bytes) -> list[byt
     Raises:
         JobStatusRpcError: it answered with an error.
     """
-    call = raw_stream if method.server_streaming else raw_unary
+    call = raw_stream if method.server_streaming else raw_sent if method.client_streaming else raw_unary
     try:
         return list(call(channel, path_of(method), request))
     except grpc.RpcError as error:
@@ -149,6 +152,11 @@ def raw_stream(channel: Any, path: str, request: bytes) -> Iterator[bytes]:
 def raw_unary(channel: Any, path: str, request: bytes) -> Iterator[bytes]:
     """Yield the bytes that a method answers, once."""
     yield channel.unary_unary(path, None, None)(request, timeout=30)
+
+
+def raw_sent(channel: Any, path: str, request: bytes) -> Iterator[bytes]:
+    """Yield the bytes that a method answers to a stream of one request."""
+    yield channel.stream_unary(path, None, None)(iter([request]), timeout=30)
 
 
 def path_of(method: MethodDescriptor) -> str:
@@ -227,6 +235,7 @@ def test_reflection_lists_the_services_and_describes_them_and_the_details_of_err
         assert sorted(database.get_services()) == [
             "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
+            "jobstatus.v1.JobDocumentService",
             "jobstatus.v1.JobReportService",
             "jobstatus.v1.JobStatusService",
         ]

@@ -18,7 +18,7 @@ OK, DEADLINE = grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED
 UNAVAILABLE, EXHAUSTED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-class Refusing(pb.JobStatusServiceServicer, pb.JobReportServiceServicer):
+class Refusing(pb.JobStatusServiceServicer, pb.JobReportServiceServicer, pb.JobDocumentServiceServicer):
     """Refuses as many calls as it is told to, and answers the next.
 
     Attributes:
@@ -51,6 +51,14 @@ class Refusing(pb.JobStatusServiceServicer, pb.JobReportServiceServicer):
         self._admit(context)
         return pb.ReportGranulesResponse()
 
+    def ImportJobs(self, _: Any, context: grpc.ServicerContext) -> pb.ImportJobsResponse:  # noqa: N802
+        self._admit(context)
+        return pb.ImportJobsResponse()
+
+    def ExportJob(self, _: Any, context: grpc.ServicerContext) -> Iterator[pb.ExportJobResponse]:  # noqa: N802
+        self._admit(context)
+        yield pb.ExportJobResponse()
+
     def _admit(self, context: grpc.ServicerContext) -> None:
         if self.refusals:
             context.abort(self.refusals.pop(0), "not now")
@@ -66,6 +74,7 @@ def address(service: Refusing) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(4))
     pb.add_JobStatusServiceServicer_to_server(service, server)
     pb.add_JobReportServiceServicer_to_server(service, server)
+    pb.add_JobDocumentServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -76,11 +85,13 @@ def configured(address: str, config: str = CONFIG) -> grpc.Channel:
     return grpc.insecure_channel(address, options=[("grpc.service_config", config)])
 
 
-CALLS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "GetJobStatus": lambda status, _: status.GetJobStatus(pb.GetJobStatusRequest()),
-    "WaitJob": lambda status, _: status.WaitJob(pb.WaitJobRequest()),
-    "WatchJob": lambda status, _: next(status.WatchJob(pb.WatchJobRequest())),
-    "ReportGranules": lambda _, reports: reports.ReportGranules(pb.ReportGranulesRequest()),
+CALLS: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
+    "GetJobStatus": lambda status, *_: status.GetJobStatus(pb.GetJobStatusRequest()),
+    "WaitJob": lambda status, *_: status.WaitJob(pb.WaitJobRequest()),
+    "WatchJob": lambda status, *_: next(status.WatchJob(pb.WatchJobRequest())),
+    "ReportGranules": lambda _, reports, __: reports.ReportGranules(pb.ReportGranulesRequest()),
+    "ImportJobs": lambda *stubs: stubs[2].ImportJobs(iter([pb.ImportJobsRequest()])),
+    "ExportJob": lambda *stubs: next(stubs[2].ExportJob(pb.ExportJobRequest())),
 }
 
 
@@ -88,7 +99,8 @@ def call(address: str, name: str, config: str = CONFIG) -> grpc.StatusCode:
     """Call a method with nothing but a config, and return how that ends."""
     with grpc.insecure_channel(address, options=[("grpc.service_config", config)]) as channel:
         try:
-            CALLS[name](pb.JobStatusServiceStub(channel), pb.JobReportServiceStub(channel))
+            stubs = pb.JobStatusServiceStub, pb.JobReportServiceStub, pb.JobDocumentServiceStub
+            CALLS[name](*(stub(channel) for stub in stubs))
         except grpc.RpcError as error:
             return cast(grpc.Call, error).code()
     return grpc.StatusCode.OK
@@ -133,7 +145,14 @@ def test_errors_that_stay_are_told_at_once(service: Refusing, address: str, code
     assert service.refusals == [code]
 
 
-@pytest.mark.parametrize(("time", "of"), [("30s", {"GetJobStatus", "ReportGranules"}), ("660s", {"WaitJob"})])
+@pytest.mark.parametrize(
+    ("time", "of"),
+    [
+        ("30s", {"GetJobStatus", "ReportGranules"}),
+        ("660s", {"WaitJob"}),
+        ("600s", {"ImportJobs", "ExportJob"}),
+    ],
+)
 def test_each_method_has_a_time_of_its_own_and_a_watch_has_none(
     service: Refusing, address: str, time: str, of: set[str]
 ) -> None:

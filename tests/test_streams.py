@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
-from folded import Folded
-from hubs import HubRoom, happened
+import pytest
+from hubs import HubRoom, Watch, happened, watching
 from reports import JOB, PENDING, STAGED, granule, job, only
-from stored import run
+from stored import copied
 
-from jobstatus import v1 as pb
 from jobstatus_grpc.model import Delivery
-from jobstatus_grpc.store.base import JobStore
+from jobstatus_grpc.store.base import JobStore, News
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import ResumePoint
-
-TABLES = ("job", "granule", "change")
-
-
-class Watch(Folded):
-    """A stream of the hub's, folded as it comes."""
-
-    async def send(self, frame: bytes) -> None:
-        self.take(pb.WatchJobResponse.FromString(frame))
-
-
-@asynccontextmanager
-async def watching(room: HubRoom, point: ResumePoint | None, folded: Watch) -> AsyncIterator[Watch]:
-    query = WatchQuery(JOB, point, Delivery.EVERY_CHANGE, 0.0, False, False, 0, heartbeat_interval=0.1)
-    task = asyncio.create_task(room.hub.watch(query, folded.send))
-    try:
-        yield folded
-        assert not task.done()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def copied(url: str) -> Iterator[None]:
-    """Copy the jobs when first asked, and put them back when asked again."""
-    run(url, *(f"create table {table}_copy as select * from {table}" for table in TABLES))
-    yield
-    run(url, *(f"delete from {table}" for table in TABLES))
-    run(url, *(f"insert into {table} select * from {table}_copy" for table in TABLES))
-    yield
+from jobstatus_grpc.unheard import Unheard
 
 
 def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_where_the_feed_is(
@@ -83,3 +53,102 @@ def test_a_stream_ahead_of_its_feed_is_reset_when_the_database_is_set_back_to_wh
             asyncio.run(main(pool, tail))
         finally:
             released.set()
+
+
+class Held(Watch):
+    """A stream whose first frame waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def send(self, frame: bytes) -> None:
+        self.came.set()
+        await self.go.wait()
+        await super().send(frame)
+
+
+def everything(room: HubRoom, job_pk: int) -> None:
+    room.hub._hear(News(everything=True))
+
+
+@pytest.mark.parametrize("tell", [lambda room, job_pk: room.hub.hint(job_pk), everything])
+def test_news_that_come_before_a_stream_has_got_to_its_feed_are_looked_into(
+    store: JobStore, tell: Callable[[HubRoom, int], None]
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room = HubRoom(store, pool)
+        job_pk = store.report(job(granule("a", PENDING))).job_pk
+        async with watching(room, None, held := Held()):
+            await held.came.wait()
+            result = store.report(only(granule("a", STAGED)))
+            tell(room, job_pk)
+            held.go.set()
+            await happened(lambda: held.revision == result.position.revision, 20)
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))
+
+
+def test_news_of_more_jobs_than_are_remembered_are_news_of_any() -> None:
+    unheard = Unheard()
+    moment = time.monotonic()
+    unheard.note(1)
+    assert unheard.since(1, moment)
+    assert not unheard.since(2, moment)
+    assert not unheard.since(1, time.monotonic() + 1)
+    for job_pk in range(3, 10_004):
+        unheard.note(job_pk)
+    assert unheard.since(2, moment)
+
+
+def test_a_stream_begun_after_a_restore_gets_nothing_that_its_feed_still_has(
+    store: JobStore, database_url: str
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room = HubRoom(store, pool)
+        result = store.report(job(granule("a", PENDING)))
+        backup = copied(database_url)
+        next(backup)
+        async with watching(room, None, Watch()) as first:
+            await room.watched(result.job_pk)
+            lost = store.report(only(granule("a", STAGED)))
+            room.hub.hint(lost.job_pk)
+            await happened(lambda: first.revision == lost.position.revision)
+            await room.watched(result.job_pk)
+            next(backup)
+            async with watching(room, None, Watch()) as second:
+                await happened(lambda: len(second.heartbeats) > 2)
+                assert (second.revision, second.revisions) == (result.position.revision, [])
+                # It has had the feed look, for all.
+                assert first.resets == ["HISTORY_CHANGED"]
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))
+
+
+@pytest.mark.parametrize("waits_for_job", [False, True])
+def test_a_stream_whose_client_leaves_ends_and_leaves_nothing_behind(
+    store: JobStore, waits_for_job: bool
+) -> None:
+    async def main(pool: ThreadPoolExecutor) -> None:
+        room, watch = HubRoom(store, pool), Watch()
+        if not waits_for_job:
+            store.report(job(granule("a", PENDING)))
+        query = WatchQuery(JOB, None, Delivery.EVERY_CHANGE, 0.0, waits_for_job, False, 0, 0.1)
+        left = asyncio.create_task(room.hub.watch(query, watch.send))
+        try:
+            await happened(lambda: len(watch.heartbeats) > 1)
+            # As gRPC does it.
+            left.cancel()
+            await happened(left.done, 5)
+            assert left.cancelled()
+            assert (room.hub._feeds, room.hub._streams, room.hub._arrivals._waiters) == ({}, set(), {})
+            await happened(lambda: asyncio.all_tasks() == {asyncio.current_task()}, 5)
+        finally:
+            # Whoever has not gone goes now.
+            room.hub.drain(0.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        asyncio.run(main(pool))

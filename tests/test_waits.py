@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -124,7 +125,7 @@ def test_an_older_feed_does_not_answer_for_a_job_that_was_reopened(store: JobSto
             pk = store.report(job(state=JobState.FAILED)).job_pk
             ended = store.read_job(JOB)
             alarm = Alarm()
-            feed = room.hub.join(ended, ended.position, alarm)
+            feed = room.hub.join(ended, ended.position, time.monotonic(), alarm)
             store.report(job(state=JobState.RUNNING, attempt=2))
             waiting = room.wait()
             await happened(lambda: feed.head.revision == 2)
@@ -186,7 +187,7 @@ def test_a_feed_of_another_history_does_not_answer(store: JobStore, database_url
             store.report(job(state=JobState.SUCCEEDED))
             ended = store.read_job(JOB)
             alarm = Alarm()
-            feed = room.hub.join(ended, ended.position, alarm)
+            feed = room.hub.join(ended, ended.position, time.monotonic(), alarm)
             columns = "revision, commit_id, state"
             run(
                 database_url,

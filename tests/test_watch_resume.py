@@ -8,7 +8,7 @@ import grpc
 from folded import Folded
 from processes import ServerProcess
 from reporting import FAILED, PENDING, STAGED, SUCCEEDED, granules, names, read_table
-from watching import SECOND, Ending, RawStream
+from watching import SECOND, Ending, RawStream, Unfolded
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
@@ -116,6 +116,22 @@ def ended(server: ServerProcess, job_id: str) -> Folded:
     folded = stream.folded
     folded.completed = None
     return folded
+
+
+def test_changes_that_were_read_together_and_fit_into_no_frame_come_in_several(
+    shared_server: ServerProcess, shared_client: JobStatusClient, job_id: str
+) -> None:
+    start = shared_client.report_job(pb.Job(job_id=job_id)).revision
+    token = shared_client.get(job_id).resume_token
+    # Two are a megabyte less two kilobytes: what else is in a frame has no room beside them.
+    for turn in "ab":
+        shared_client.report_job(pb.Job(job_id=job_id, description=turn + "d" * 523_200))
+    shared_client.report_granules(job_id, granules(PENDING, *names(4)))
+    with RawStream(shared_server.address, job_id, Unfolded(), resume_token=token) as behind:
+        frames = [behind.read_kind("changes") for _ in range(2)]
+    delivered = [[change.revision - start for change in frame.changes.changes] for frame in frames]
+    assert delivered == [[1], [2, 3, 4, 5, 6]]
+    assert [frame.revision - start for frame in frames] == [1, 6]
 
 
 def test_the_token_of_an_end_tells_the_end_again_or_how_a_job_was_opened_again(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
@@ -16,6 +15,7 @@ import typer
 
 from jobstatus_grpc.cli import options
 from jobstatus_grpc.cli.calling import Task, calling
+from jobstatus_grpc.cli.given import Form, interval_of, labels_of, states_of, until_of
 
 app = typer.Typer(
     name="jobstatus",
@@ -158,14 +158,24 @@ def get(
     job_id: options.JobId,
     granules: Annotated[bool, typer.Option("--granules", help="Show all granules.")] = False,
     states: options.States = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="Write the job as a system's document; auto is the job's own form."),
+    ] = None,
     as_json: options.AsJson = False,
     server: options.Server = options.SERVER,
     project_id: options.Project = "",
 ) -> Task:
     """Show a job, and why granules failed; with --granules or --state, those granules, all of them."""
-    wanted = _states(states, _GRANULE_STATES)
+    wanted = states_of(states, _GRANULE_STATES)
+    if form is not None and (granules or wanted or as_json):
+        raise typer.BadParameter("a document is all of the job: give it alone", param_hint="--format")
 
     def task() -> int:
+        if form is not None:
+            from jobstatus_grpc.cli.documents import show_document
+
+            return show_document(server, project_id, job_id, form.value)
         from jobstatus_grpc.cli.jobs import show_job
 
         return show_job(server, project_id, job_id, wanted, granules or bool(wanted), as_json)
@@ -192,7 +202,7 @@ def list_jobs(
     project_id: options.Project = "",
 ) -> Task:
     """Show the jobs of a project, newest first."""
-    wanted, having = _states(states, _JOB_STATES), _labels(labels)
+    wanted, having = states_of(states, _JOB_STATES), labels_of(labels)
 
     def task() -> int:
         from jobstatus_grpc.cli.jobs import Filters, show_jobs
@@ -246,7 +256,7 @@ def watch(
     The exit status is 0 if the jobs have succeeded, or all that was asked for has been shown; 1 if a job has
     failed, or with --until any-failure one of its granules; 5 if the time was over first; 130 after Ctrl-C.
     """
-    awaited = _until(until)
+    awaited = until_of(until)
 
     def task() -> int:
         from jobstatus_grpc.cli.watching import Asked, watch_jobs
@@ -275,7 +285,7 @@ def wait(
     The exit status is 1 if the job has failed, or with --until any-failure one of its granules, 5 if the time
     was over first, and otherwise 0.
     """
-    awaited = _until(until)
+    awaited = until_of(until)
 
     def task() -> int:
         from jobstatus_grpc.cli.waiting import wait_for
@@ -336,53 +346,49 @@ def report(
 
 @app.command(name="import")
 @calling
-def import_document(
-    file: options.Source,
-    form: Annotated[options.Format, typer.Option("--format", help="The document's form.")],
+def import_documents(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…|COMMAND…",
+            help="The files; - is standard input. With --every: a command, after --, that prints one.",
+        ),
+    ],
+    form: Annotated[
+        Form, typer.Option("--format", help="The documents' form; auto is the one that each job shows.")
+    ] = Form.auto,
+    every: Annotated[
+        str, typer.Option(metavar="INTERVAL", help="Run a command this often: 500ms, 10s, 5m.")
+    ] = "",
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="With --every: leave when the jobs have ended.")
+    ] = False,
     as_json: options.AsJson = False,
     server: options.Server = options.SERVER,
     project_id: options.Project = "",
 ) -> Task:
-    """Report what a document of another system says about a job."""
+    """Report what documents of other systems say about jobs: one job, an array, or a system's own list.
+
+    Each job is taken or refused for itself; the exit status is 0 if all were taken, and 2 if not.
+
+    With --every a command is run again and again, and what it prints is imported; a line is written when
+    something has changed. What fails is said, and tried again at the next turn. With --until-done the exit
+    status is 0 if the jobs have succeeded, and 1 if one has failed; 130 after Ctrl-C.
+    """
+    seconds = interval_of(every) if every else None
+    if until_done and seconds is None:
+        raise typer.BadParameter("it takes --every, and a command", param_hint="--until-done")
 
     def task() -> int:
-        from jobstatus_grpc.cli.reports import send_document
+        if seconds is None:
+            from jobstatus_grpc.cli.documents import import_files
 
-        return send_document(server, project_id, file, form.value, as_json)
+            return import_files(server, project_id, sources, form.value, as_json)
+        from jobstatus_grpc.cli.following import Followed, follow
+
+        return follow(server, project_id, Followed(sources, seconds, until_done, form.value, as_json))
 
     return task
-
-
-def _until(given: str) -> str | float:
-    """Return what to wait for, as the client takes it."""
-    if given in ("terminal", "any-failure"):
-        return given.replace("-", "_")
-    with suppress(ValueError):
-        share = float(given)
-        if 0 < share <= 1:
-            return share
-    raise typer.BadParameter(
-        f"'{given}' is not terminal, any-failure, or a number above 0 and up to 1", param_hint="--until"
-    )
-
-
-def _states(given: list[str] | None, known: tuple[str, ...]) -> list[int]:
-    """Return the numbers of states, given in any number of comma-separated lists."""
-    words = [word.strip().lower() for words in given or [] for word in words.split(",")]
-    for word in words:
-        if word not in known:
-            raise typer.BadParameter(f"'{word}' is not one of {', '.join(known)}", param_hint="--state")
-    return [known.index(word) for word in words]
-
-
-def _labels(given: list[str] | None) -> dict[str, str]:
-    labels = {}
-    for pair in given or []:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"'{pair}' is not KEY=VALUE", param_hint="--label")
-        labels[key] = value
-    return labels
 
 
 def main() -> None:

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.cli.terminal import granule_name, why_words
+from jobstatus_grpc.cli.terminal import clean
 
-UNSAID: Final = "no reason given"
-
-_SAMPLES: Final = 3
+_UNSAID = "no reason given"
 
 
-class Reason(NamedTuple):
-    """Why some granules have failed.
-
-    Attributes:
-        words: the reason.
-        granules: how many have failed for it.
-        samples: the names of some of them.
-    """
-
-    words: str
-    granules: int
-    samples: tuple[str, ...]
+def reason_words(reason: pb.FailureReason) -> str:
+    """Return a reason in words."""
+    return clean(": ".join(filter(None, (reason.code, reason.reason)))) or _UNSAID
 
 
-def digest(granules: Iterable[pb.Granule]) -> list[Reason]:
-    """Return the reasons of failed granules, the most frequent first."""
-    counted: dict[str, int] = {}
-    samples: dict[str, list[str]] = {}
-    for granule in granules:
-        words = why_words(granule) or UNSAID
-        counted[words] = counted.get(words, 0) + 1
-        named = samples.setdefault(words, [])
-        if len(named) < _SAMPLES:
-            named.append(granule_name(granule))
-    found = [Reason(words, count, tuple(samples[words])) for words, count in counted.items()]
-    return sorted(found, key=lambda reason: (-reason.granules, reason.words))
-
-
-def rows(reasons: Iterable[Reason], shown: int) -> Iterator[tuple[str, str, str]]:
+def rows(failures: pb.FailureDigest, shown: int) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each of the first reasons, and one for all others together."""
-    held = list(reasons)
-    for reason in held[:shown]:
-        more = " …" if reason.granules > len(reason.samples) else ""
-        yield str(reason.granules), reason.words, ", ".join(reason.samples) + more
-    rest = held[shown:]
-    if rest:
-        yield str(sum(reason.granules for reason in rest)), f"{len(rest)} other reasons", ""
+    for reason in failures.reasons[:shown]:
+        names = (
+            "/".join(filter(None, (key.collection_id, key.granule_id))) for key in reason.sample_granules
+        )
+        more = " …" if reason.granule_count > len(reason.sample_granules) else ""
+        yield str(reason.granule_count), reason_words(reason), ", ".join(map(clean, names)) + more
+    rest = failures.reasons[shown:]
+    others = sum(reason.granule_count for reason in rest) + failures.other_count
+    if others:
+        yield str(others), "other reasons" if failures.other_count else f"{len(rest)} other reasons", ""

@@ -31,12 +31,12 @@ class Refused(Exception):
 
 
 @contextmanager
-def line_of(number: int) -> Iterator[None]:
-    """Name the line of the input in every error from within."""
+def named(place: str) -> Iterator[None]:
+    """Name the place in the input in every error from within; empty if there is but one."""
     try:
         yield
     except Exception as error:
-        error.__dict__.setdefault("line", number)
+        error.__dict__.setdefault("place", place)
         raise
 
 
@@ -98,8 +98,8 @@ def _our_fault(error: Exception) -> int:
 
 
 def _say(error: Exception, message: str, status: int, violations: Sequence[Violation] = ()) -> int:
-    line = getattr(error, "line", None)
-    lines = [f"error: {message}" if line is None else f"error: line {line}: {message}"]
+    place = getattr(error, "place", "")
+    lines = [f"error: {place}: {message}" if place else f"error: {message}"]
     if len(violations) > 1 or not all(fault.description in message for fault in violations):
         lines += [f"  {fault.field}: {fault.description}" for fault in violations[:_SHOWN_VIOLATIONS]]
     if len(violations) > _SHOWN_VIOLATIONS:

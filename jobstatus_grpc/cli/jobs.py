@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, cast
 from jobstatus import v1 as pb
 from jobstatus_grpc.cli.bars import StateBar
 from jobstatus_grpc.cli.connection import connected
-from jobstatus_grpc.cli.digest import digest, rows
+from jobstatus_grpc.cli.digest import rows
 from jobstatus_grpc.cli.tables import console, on_terminal, say_table
 from jobstatus_grpc.cli.terminal import (
     clean,
@@ -20,6 +20,7 @@ from jobstatus_grpc.cli.terminal import (
     granule_name,
     granule_state,
     job_state,
+    json_line,
     named_json_line,
     say,
     time_words,
@@ -30,8 +31,6 @@ from jobstatus_grpc.cli.tokens import token_of, token_words
 from jobstatus_grpc.client import JobStatusClient, ListOptions
 
 _SHOWN_REASONS: Final = 10
-# Who has more failures than this knows enough from these.
-_COUNTED_FAILURES: Final = 10_000
 _ROWS_ALIGNED: Final = 100
 _BAR_WIDTH: Final = 60
 _TERMINAL_JOBS: Final = 100
@@ -46,37 +45,37 @@ def show_job(
         if as_json:
             _show_job_as_json(client, job_id, wanted, all_granules)
             return 0
-        job = client.get(job_id, view=pb.JOB_VIEW_BASIC).job
-        _say_job(job)
+        answer = client.get(job_id, view=pb.JOB_VIEW_BASIC)
+        _say_job(answer)
         if all_granules:
             _say_granules(client.granules(job_id, wanted))
-        elif job.totals.failed_count:
-            _say_digest(client, job)
+        elif answer.HasField("failures"):
+            _say_failures(answer)
     return 0
 
 
-def _say_digest(client: JobStatusClient, job: pb.Job) -> None:
-    """Say why granules have failed, from as many of them as can be looked at in a moment."""
-    failed = client.granules(job.job_id, [pb.GRANULE_STATE_FAILED], page_size=_COUNTED_FAILURES)
-    reasons = digest(islice(failed, _COUNTED_FAILURES))
+def _say_failures(answer: pb.GetJobStatusResponse) -> None:
+    """Say why granules have failed."""
     say("")
-    counted = sum(reason.granules for reason in reasons)
-    say(f"why granules failed{f' (of the first {counted})' if counted < job.totals.failed_count else ''}")
-    say_table(rows(reasons, _SHOWN_REASONS), ("COUNT", "REASON", "GRANULES"), 2)
-    name = shlex.quote(clean(job.job_id))
+    say("why granules failed")
+    say_table(rows(answer.failures, _SHOWN_REASONS), ("COUNT", "REASON", "GRANULES"), 2)
+    name = shlex.quote(clean(answer.job.job_id))
     say(f"each of them: jobstatus get {name} --state failed")
 
 
 def _show_job_as_json(
     client: JobStatusClient, job_id: str, states: Sequence[pb.GranuleState], all_granules: bool
 ) -> None:
-    say(named_json_line("job", client.get(job_id, view=pb.JOB_VIEW_BASIC).job))
+    answer = client.get(job_id, view=pb.JOB_VIEW_BASIC)
+    answer.ClearField("resume_token")
+    say(json_line(answer))
     if all_granules:
         for granule in client.granules(job_id, states):
             say(named_json_line("granule", granule))
 
 
-def _say_job(job: pb.Job) -> None:
+def _say_job(answer: pb.GetJobStatusResponse) -> None:
+    job = answer.job
     kind = " ".join(filter(None, (clean(job.system), clean(job.job_type))))
     state = f"{job_state(job)}, attempt {job.attempt}, revision {job.revision}"
     told = [
@@ -84,6 +83,7 @@ def _say_job(job: pb.Job) -> None:
         ("kind", kind),
         ("state", state),
         ("granules", totals_words(job.totals) + ("" if job.granules_complete else ", more to come")),
+        ("pace", _pace_words(answer.progress)),
         ("description", clean(job.description)),
         ("message", clean(job.message)),
         ("error", error_words(job.error)),
@@ -94,6 +94,14 @@ def _say_job(job: pb.Job) -> None:
     say_table((name, words) for name, words in told if words)
     if on_terminal():
         console().print(StateBar(job.totals), width=_BAR_WIDTH)
+
+
+def _pace_words(progress: pb.Progress) -> str:
+    """Return how fast a job gets on, if it does; in words."""
+    if not progress.HasField("estimated_end_time"):
+        return ""
+    end = time_words(progress.estimated_end_time)
+    return f"{progress.ended_per_second:.3g} granules a second, to end at {end}"
 
 
 def _say_granules(granules: Iterator[pb.Granule]) -> None:

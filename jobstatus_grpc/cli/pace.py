@@ -33,8 +33,3 @@ class Pace:
             return None
         begun, before = self._seen[0]
         return (self._seen[-1][1] - before) / (now - begun)
-
-    def left(self, now: float, still_open: int) -> float | None:
-        """Return in how many seconds the open granules will have ended; `None` while that can't be told."""
-        rate = self.rate(now)
-        return still_open / rate if rate else None

@@ -104,6 +104,9 @@ def _value(job_id: str, update: Update) -> dict[str, Any]:
         value["job"] = _dict(update.job)
     if update.heartbeat is not None:
         value["heartbeat"] = _dict(update.heartbeat)
+    elif update.kind is Kind.COMPLETED:
+        value |= {"failures": _dict(update.failures)} if update.failures else {}
+        value |= {"progress": _dict(update.progress)} if update.progress else {}
     return value
 
 
@@ -138,6 +141,10 @@ def _change_words(change: pb.Change) -> str:
     when = f"{clock_words(change.change_time)}  #{change.revision}"
     if change.HasField("job"):
         return f"{when}  job is {job_state(change.job)}, attempt {change.job.attempt}"
+    if change.HasField("sub_job"):
+        job = change.sub_job
+        words = f"{job_state(job)}, attempt {job.attempt}, {totals_words(job.totals)}"
+        return f"{when}  sub-job {clean(job.job_id)} is {words}"
     granule = change.granule.granule
     moved = change.granule.HasField("previous_state") and change.granule.previous_state != granule.state
     before = f"{state_word(change.granule.previous_state)} -> " if moved else ""

@@ -8,9 +8,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 
@@ -28,6 +28,7 @@ _FRAMES_A_SECOND: Final = 8
 # With a live view: enough for a bar that moves, and to know soon how long the reporter has been silent.
 _LIVE_INTERVAL: Final = 0.25
 _LIVE_HEARTBEAT: Final = 5.0
+_ASKING_INTERVAL: Final = 2.0
 
 
 class Asked(NamedTuple):
@@ -171,7 +172,7 @@ async def _follow(client: AsyncJobStatusClient, node: Node, view: View, asked: A
             snapshot_only=asked.snapshot_only,
             on_break=broken,
         )
-        async with aclosing(updates):
+        async with aclosing(updates), _alongside(_ask(client, node), live):
             async for update in updates:
                 node.take(update)
                 view.tell(node, update)
@@ -179,6 +180,28 @@ async def _follow(client: AsyncJobStatusClient, node: Node, view: View, asked: A
                     return
     except (JobStatusRpcError, BrokenPromise) as error:
         node.failure = error
+
+
+@asynccontextmanager
+async def _alongside(work: Coroutine[Any, Any, None], wanted: bool) -> AsyncIterator[None]:
+    """Have something done while the block lasts, if it is wanted."""
+    task = asyncio.create_task(work)
+    if not wanted:
+        task.cancel()
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _ask(client: AsyncJobStatusClient, node: Node) -> None:
+    """Ask now and then for what a watch tells only in silence: why granules have failed, and the pace."""
+    while True:
+        await asyncio.sleep(_ASKING_INTERVAL)
+        if node.lacks_reasons or not node.progress.HasField("ended_per_second"):
+            with suppress(JobStatusRpcError):
+                answer = await client.get(node.job_id, view=pb.JOB_VIEW_BASIC)
+                node.take_standing(answer.failures, answer.progress)
 
 
 def _is_reached(node: Node, until: str | float) -> bool:

@@ -20,15 +20,18 @@ from typing import Any, Self, Unpack
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.client import queries, reports, watching
+from jobstatus_grpc.client import documents, queries, reports, watching
 from jobstatus_grpc.client.channels import Channels, metadata_of, open_aio_channel
 from jobstatus_grpc.client.core import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Core
+from jobstatus_grpc.client.documents import DOCUMENT_TIMEOUT
 from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError, ServerSilent, connection_given_up
 from jobstatus_grpc.client.queries import ListOptions, PageOptions, Until
 from jobstatus_grpc.client.reports import Report, ReportResponse
 from jobstatus_grpc.client.steps import (
+    ANSWERED_IN_PARTS,
     Answer,
     Call,
     Course,
@@ -156,6 +159,16 @@ class AsyncJobStatusClient:
         source = aiter(granules) if isinstance(granules, AsyncIterable) else iter(granules)
         return await self._run(reports.report_granules(self._core, job_id, source, authoritative, timeout))
 
+    async def import_jobs(
+        self, text: bytes, form: str = "", *, timeout: float = DOCUMENT_TIMEOUT
+    ) -> Sequence[pb.ImportedJob]:
+        """Report the jobs of another system's JSON as its truth, and return what became of each."""
+        return await self._run(documents.import_jobs(self._core, text, form, timeout))
+
+    async def export_job(self, job_id: str, form: str = "", *, timeout: float = DOCUMENT_TIMEOUT) -> bytes:
+        """Return a job as JSON in the form of a system, read at one revision."""
+        return await self._run(documents.export_job(self._core, job_id, form, timeout))
+
     async def delete(self, job_id: str, *, timeout: float | None = None) -> None:
         """Delete a job with its granules and its history."""
         await self._run(reports.delete(self._core, job_id, timeout))
@@ -243,8 +256,10 @@ class AsyncJobStatusClient:
             case Read(stream, within):
                 return await _read(stream, within)
             case Call(server, method, request, seconds, credentials):
+                told = request if isinstance(request, Message) else iter(request)
                 call = self._channels.method(server, method)
-                return await call(request, timeout=seconds, metadata=metadata_of(credentials))
+                answer = call(told, timeout=seconds, metadata=metadata_of(credentials))
+                return [part async for part in answer] if method in ANSWERED_IN_PARTS else await answer
             case Open(server, request, credentials):
                 call = self._channels.method(server, "WatchJob")
                 return call(request, metadata=metadata_of(credentials))

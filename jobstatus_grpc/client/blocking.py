@@ -13,14 +13,16 @@ import grpc
 from google.protobuf.message import Message
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.client import queries, reports, watching
+from jobstatus_grpc.client import documents, queries, reports, watching
 from jobstatus_grpc.client.channels import Channels, metadata_of, open_channel
 from jobstatus_grpc.client.core import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Core
+from jobstatus_grpc.client.documents import DOCUMENT_TIMEOUT
 from jobstatus_grpc.client.errors import ClientClosed, JobStatusRpcError, connection_given_up
 from jobstatus_grpc.client.queries import ListOptions, PageOptions, Until
 from jobstatus_grpc.client.reports import Report, ReportResponse
 from jobstatus_grpc.client.silence import Guard, GuardedStream
 from jobstatus_grpc.client.steps import (
+    ANSWERED_IN_PARTS,
     Answer,
     Call,
     Course,
@@ -30,6 +32,7 @@ from jobstatus_grpc.client.steps import (
     Open,
     Pause,
     Read,
+    Requests,
     Step,
     Steps,
     Take,
@@ -203,6 +206,40 @@ class JobStatusClient:
         source = iter(granules)
         return self._run(reports.report_granules(self._core, job_id, source, authoritative, timeout))
 
+    def import_jobs(
+        self, text: bytes, form: str = "", *, timeout: float = DOCUMENT_TIMEOUT
+    ) -> Sequence[pb.ImportedJob]:
+        """Report the jobs of another system's JSON as its truth, and return what became of each.
+
+        One that was refused has a `status`, and harms no other; `JobStatusRpcError.of_status` reads it.
+
+        >>> text = b'[{"job_id": "ldap", "status": "running"}, {"job_id": "ldap 2"}]'
+        >>> for one in client.import_jobs(text, "sfs-turbo"):
+        ...     print(one.path, one.status.message or pb.JobState.Name(one.state))
+        $[0] JOB_STATE_RUNNING
+        $[1] $[1].status: is missing
+
+        Args:
+            text: one job, an array of jobs, or the system's own list; 64 MiB at most.
+            form: the form they are in; empty for the one that each shows.
+            timeout: how many seconds it may take.
+        """
+        return self._run(documents.import_jobs(self._core, text, form, timeout))
+
+    def export_job(self, job_id: str, form: str = "", *, timeout: float = DOCUMENT_TIMEOUT) -> bytes:
+        """Return a job as JSON in the form of a system, read at one revision.
+
+        >>> _ = client.import_jobs(b'{"job_id": "bind", "status": "success", "note": null}')
+        >>> client.export_job("bind")
+        b'{"job_id": "bind", "status": "success", "note": null}'
+
+        Args:
+            job_id: the job.
+            form: the form; empty for that of its latest document, or of its system.
+            timeout: how many seconds it may take.
+        """
+        return self._run(documents.export_job(self._core, job_id, form, timeout))
+
     def delete(self, job_id: str, *, timeout: float | None = None) -> None:
         """Delete a job with its granules and its history.
 
@@ -351,7 +388,8 @@ class JobStatusClient:
             case Read(stream, within):
                 return stream.read(within)
             case Call(server, method, request, seconds, credentials):
-                return self._invoke(server, method, request, credentials, timeout=seconds)
+                answer = self._invoke(server, method, request, credentials, timeout=seconds)
+                return list(answer) if method in ANSWERED_IN_PARTS else answer
             case Open(server, request, credentials):
                 call = self._invoke(server, "WatchJob", request, credentials)
                 return GuardedStream(call, self._here.guard)
@@ -365,10 +403,11 @@ class JobStatusClient:
             case Take(source):
                 return next(source, None)
 
-    def _invoke(self, server: str, method: str, request: Message, credentials: str, **options: float) -> Any:
+    def _invoke(self, server: str, method: str, request: Requests, credentials: str, **options: float) -> Any:
         call = self._here.channels.method(server, method)
+        told = request if isinstance(request, Message) else iter(request)
         try:
-            return call(request, metadata=metadata_of(credentials), **options)
+            return call(told, metadata=metadata_of(credentials), **options)
         except ValueError as error:  # What gRPC raises for a channel that is closed.
             if self._closed.is_set():
                 raise ClientClosed from error

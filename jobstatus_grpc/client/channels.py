@@ -24,7 +24,11 @@ _OPTIONS: Final = (
     # A channel that is opened anew is a new connection, not the one that another channel has already.
     ("grpc.use_local_subchannel_pool", 1),
 )
-_REPORTS: Final = ("ReportJob", "ReportGranules", "DeleteJob")
+# Whose methods are not those of JobStatusService.
+_STUBS: Final = {
+    **dict.fromkeys(("ReportJob", "ReportGranules", "DeleteJob"), pb.JobReportServiceStub),
+    **dict.fromkeys(("ImportJobs", "ExportJob"), pb.JobDocumentServiceStub),
+}
 
 _Channel = TypeVar("_Channel")
 
@@ -53,19 +57,19 @@ class Channels(Generic[_Channel]):
     def __init__(self, open_one: Callable[[str], _Channel]) -> None:
         self._open_one = open_one
         self._lock = threading.Lock()
-        self._held: dict[str, tuple[_Channel, Any, Any]] = {}
+        self._held: dict[str, tuple[_Channel, dict[type, Any]]] = {}
 
     def method(self, server: str, name: str) -> Any:
         """Return a method of a server, to be called."""
         held = self._held.get(server) or self._open(server)
-        return getattr(held[2 if name in _REPORTS else 1], name)
+        return getattr(held[1][_STUBS.get(name, pb.JobStatusServiceStub)], name)
 
-    def _open(self, server: str) -> tuple[_Channel, Any, Any]:
+    def _open(self, server: str) -> tuple[_Channel, dict[type, Any]]:
         with self._lock:
             if server not in self._held:
                 channel = self._open_one(server)
-                stubs = pb.JobStatusServiceStub(channel), pb.JobReportServiceStub(channel)
-                self._held[server] = (channel, *stubs)
+                stubs = {stub: stub(channel) for stub in (pb.JobStatusServiceStub, *_STUBS.values())}
+                self._held[server] = (channel, stubs)
             return self._held[server]
 
     def drop(self, server: str) -> _Channel | None:
@@ -76,7 +80,7 @@ class Channels(Generic[_Channel]):
 
     def opened(self) -> list[_Channel]:
         """Return the channels there are."""
-        return [channel for channel, _, _ in self._held.values()]
+        return [channel for channel, _ in self._held.values()]
 
 
 def metadata_of(credentials: str) -> tuple[tuple[str, str], ...]:

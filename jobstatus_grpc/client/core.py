@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
 
 from jobstatus_grpc.client.errors import JobStatusRpcError
 from jobstatus_grpc.client.servers import Servers, Turns
-from jobstatus_grpc.client.steps import Call, Credentials, Pause, Steps
+from jobstatus_grpc.client.steps import Call, Credentials, Pause, Requests, Steps
 
 DEFAULT_TIMEOUT: Final = 30.0
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
@@ -39,19 +38,19 @@ class Core:
         self.connect_timeout = connect_timeout
         self.timeout = timeout
 
-    def call(self, method: str, request: Message, timeout: float | None = None) -> Steps[Any]:
+    def call(self, method: str, request: Requests, timeout: float | None = None) -> Steps[Any]:
         """Call until there is an answer, an error that stays, or no time."""
         start = time.monotonic()
         end = start + (self.timeout if timeout is None else timeout)
 
-        def ask(turns: Turns) -> tuple[Message, float]:
+        def ask(turns: Turns) -> tuple[Requests, float]:
             # Who is silent must leave some time for the others.
             return request, (end - time.monotonic()) / turns.left_in_round
 
         return (yield from self.tried(method, ask, end, min(end, start + self.connect_timeout)))
 
     def tried(
-        self, method: str, ask: Callable[[Turns], tuple[Message, float]], end: float, give_up: float
+        self, method: str, ask: Callable[[Turns], tuple[Requests, float]], end: float, give_up: float
     ) -> Steps[Any]:
         """Call server after server.
 
@@ -78,7 +77,7 @@ class Core:
                 raise failure
             yield Pause(pause)
 
-    def _called(self, server: str, method: str, request: Message, seconds: float) -> Steps[Any]:
+    def _called(self, server: str, method: str, request: Requests, seconds: float) -> Steps[Any]:
         """Call once; once more if the credentials were refused and there are others by now."""
         credentials = yield Credentials()
         try:

@@ -9,14 +9,13 @@ from itertools import islice
 from typing import Final, Literal, TypedDict
 
 import grpc
-from google.protobuf.message import Message
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client.core import Core
 from jobstatus_grpc.client.durations import duration_of
 from jobstatus_grpc.client.errors import JobStatusRpcError
 from jobstatus_grpc.client.servers import Turns
-from jobstatus_grpc.client.steps import Give, Steps
+from jobstatus_grpc.client.steps import Give, Requests, Steps
 
 Until = Literal["terminal", "any_failure"] | float
 """What to wait for: the job's end, a failure, or a share of its granules, above 0 and up to 1."""
@@ -149,7 +148,7 @@ def wait(
     else:
         request.done_share = until
 
-    def ask(_: Turns) -> tuple[Message, float]:
+    def ask(_: Turns) -> tuple[Requests, float]:
         left = min(max(0.0, end - time.monotonic()), _WAIT_ROUND)
         request.timeout.CopyFrom(duration_of(left))
         return request, left + core.timeout

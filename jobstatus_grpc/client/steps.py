@@ -7,9 +7,9 @@ thread, `aio` on an event loop. A generator may be closed at any step, so it tid
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -23,12 +23,19 @@ class Credentials(NamedTuple):
     """Ask the caller's callable for credentials. Comes to them, empty if there is no callable."""
 
 
+Requests = Message | Sequence[Message]
+"""What a method is told: one message, or those of a stream."""
+
+#: Methods whose answer is a stream that ends.
+ANSWERED_IN_PARTS: Final = ("ExportJob",)
+
+
 class Call(NamedTuple):
-    """Call a unary method. Comes to its response."""
+    """Call a method that answers once, or in parts. Comes to its response, or to the list of them."""
 
     server: str
     method: str
-    request: Message
+    request: Requests
     timeout: float
     credentials: str
 

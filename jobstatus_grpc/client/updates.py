@@ -50,6 +50,10 @@ class Update:
         reset: why a snapshot begins anew, for example `HISTORY_PRUNED`; empty if it does not.
         whole: whether the job has been told whole; not before the last part of a snapshot.
         heartbeat: the server's news of itself; of kind HEARTBEAT only.
+        failures: why granules have failed, at a revision of its own; of kinds HEARTBEAT and COMPLETED only.
+            `None` if none has, or it is not told.
+        progress: how fast the job gets on; of kinds HEARTBEAT and COMPLETED only. `None` while that can't be
+            told.
     """
 
     kind: Kind
@@ -63,6 +67,8 @@ class Update:
     reset: str = ""
     whole: bool = True
     heartbeat: pb.Heartbeat | None = None
+    failures: pb.FailureDigest | None = None
+    progress: pb.Progress | None = None
 
 
 class Proof:
@@ -100,11 +106,11 @@ class Proof:
             return self._take_changes(frame)
         if kind == "heartbeat":
             self._check_standing(frame)
-            return self._update(frame, Kind.HEARTBEAT, heartbeat=frame.heartbeat)
+            return self._update(frame, Kind.HEARTBEAT, told=frame.heartbeat)
         if kind == "completed":
             self._check_standing(frame)
             self._job = frame.completed.job
-            return self._update(frame, Kind.COMPLETED)
+            return self._update(frame, Kind.COMPLETED, told=frame.completed)
         if kind == "reconnect":
             self._check_standing(frame)
         elif kind == "reset":
@@ -192,7 +198,7 @@ class Proof:
         begins: bool = False,
         reset: str = "",
         whole: bool = True,
-        heartbeat: pb.Heartbeat | None = None,
+        told: pb.Heartbeat | pb.Completed | None = None,
     ) -> Update:
         job = pb.Job()
         job.CopyFrom(self._job)
@@ -211,7 +217,9 @@ class Proof:
             begins,
             reset,
             whole and self._begun,
-            heartbeat,
+            told if isinstance(told, pb.Heartbeat) else None,
+            told.failures if told is not None and told.HasField("failures") else None,
+            told.progress if told is not None and told.HasField("progress") else None,
         )
 
 

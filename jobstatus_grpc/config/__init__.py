@@ -41,7 +41,9 @@ class ServerConfig:
             stream has reached its own age, or a little later if that stream's client does not read.
         max_watches: how many watches a process serves at once.
         max_watches_per_project: how many of them may be of one project.
-        write_timeout: how long a watch waits for a client that does not read, in seconds.
+        max_transfers: how many documents a process takes in and gives out at once.
+        write_timeout: how long a watch waits for a client that does not read, and a document for one that
+            neither reads nor sends its next part, in seconds.
         read_threads: how many reads of the database go on at once, besides the one for many callers.
         write_threads: how many writes of the database go on at once.
         poll_interval: how often the database is asked for news, in seconds.
@@ -84,6 +86,7 @@ class ServerConfig:
     max_connection_age: float = 3600.0
     max_watches: int = 20_000
     max_watches_per_project: int = 5_000
+    max_transfers: int = 16
     write_timeout: float = 30.0
     read_threads: int = 4
     write_threads: int = 4
@@ -233,6 +236,7 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "max_connection_age": values.seconds(zero=False),
     "max_watches": values.count(1_000_000),
     "max_watches_per_project": values.count(1_000_000),
+    "max_transfers": values.count(1_000),
     "write_timeout": values.seconds(zero=False),
     "read_threads": values.count(_MAX_THREADS),
     "write_threads": values.count(_MAX_THREADS),

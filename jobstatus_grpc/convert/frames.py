@@ -14,18 +14,25 @@ from typing import Final
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.resources import (
     duration,
-    granule_to_pb,
+    failures_to_pb,
     job_to_pb,
+    progress_to_pb,
     timestamp,
     totals_to_pb,
 )
-from jobstatus_grpc.convert.wire import delimited, encode_granules, varint
-from jobstatus_grpc.model import Change, Granule, Job, NewsMode, SubJob, Totals, WholeJob
+from jobstatus_grpc.convert.wire import delimited, encode_granule_change, encode_granules, varint
+from jobstatus_grpc.digest import Failures
+from jobstatus_grpc.model import Change, Granule, Job, NewsMode, Totals, WholeJob
+from jobstatus_grpc.pace import NO_PROGRESS, Progress
 
 _CHANGE: Final = pb.Changes.CHANGES_FIELD_NUMBER
 _CHANGES: Final = pb.WatchJobResponse.CHANGES_FIELD_NUMBER
 _SNAPSHOT: Final = pb.WatchJobResponse.SNAPSHOT_FIELD_NUMBER
 _GRANULES: Final = pb.Snapshot.GRANULES_FIELD_NUMBER
+_HEARTBEAT: Final = pb.WatchJobResponse.HEARTBEAT_FIELD_NUMBER
+_BEAT_FAILURES: Final = pb.Heartbeat.FAILURES_FIELD_NUMBER
+_COMPLETED: Final = pb.WatchJobResponse.COMPLETED_FIELD_NUMBER
+_END_FAILURES: Final = pb.Completed.FAILURES_FIELD_NUMBER
 _COUNT_TAG: Final = bytes((pb.Change.CHANGE_COUNT_FIELD_NUMBER << 3,))
 _NEWS_MODES: Final = {NewsMode.NOTIFY: pb.NEWS_MODE_NOTIFY, NewsMode.POLL: pb.NEWS_MODE_POLL}
 
@@ -34,7 +41,15 @@ class FrameEncoder:
     """Encodes the frames of `WatchJob`; fulfils `watch.FrameEncoder`."""
 
     def change(self, change: Change) -> bytes:
-        return delimited(_CHANGE, _change_to_pb(change).SerializeToString())
+        revision, _, when, item, previous, _ = change
+        if isinstance(item, Granule):
+            return delimited(_CHANGE, encode_granule_change(item, revision, when, previous))
+        encoded = pb.Change(revision=revision, change_time=timestamp(when))
+        if isinstance(item, Job):
+            encoded.job.CopyFrom(job_to_pb(item))
+        else:
+            encoded.sub_job.CopyFrom(job_to_pb(item.job))
+        return delimited(_CHANGE, encoded.SerializeToString())
 
     def counted(self, encoded: bytes, count: int) -> bytes:
         # A part's own tag is one byte; its length goes on while the high bit is set.
@@ -68,15 +83,21 @@ class FrameEncoder:
         lag: float,
         last_report_time: int | None,
         news_mode: NewsMode,
+        failures: bytes = b"",
+        progress: Progress = NO_PROGRESS,
     ) -> bytes:
-        frame = _frame(revision, totals, token)
-        heartbeat = frame.heartbeat
+        heartbeat = pb.Heartbeat(progress=_progress_to_pb(progress))
         heartbeat.server_time.CopyFrom(timestamp(time.time_ns() // 1000))
         heartbeat.lag.CopyFrom(duration(lag))
         if last_report_time is not None:
             heartbeat.last_report_time.CopyFrom(timestamp(last_report_time))
         heartbeat.news_mode = _NEWS_MODES[news_mode]
-        return frame.SerializeToString()
+        told = delimited(_BEAT_FAILURES, failures) if failures else b""
+        frame = _frame(revision, totals, token).SerializeToString()
+        return frame + delimited(_HEARTBEAT, heartbeat.SerializeToString() + told)
+
+    def failures(self, failures: Failures) -> bytes:
+        return failures_to_pb(failures).SerializeToString()
 
     def reset(self, reason: str) -> bytes:
         return pb.WatchJobResponse(
@@ -88,21 +109,18 @@ class FrameEncoder:
         frame.reconnect.reason = reason
         return frame.SerializeToString()
 
-    def completed(self, job: Job, token: bytes) -> bytes:
-        frame = _frame(job.revision, job.totals, token)
-        frame.completed.job.CopyFrom(job_to_pb(job))
-        return frame.SerializeToString()
+    def completed(
+        self, job: Job, token: bytes, failures: bytes = b"", progress: Progress = NO_PROGRESS
+    ) -> bytes:
+        completed = pb.Completed(job=job_to_pb(job), progress=_progress_to_pb(progress)).SerializeToString()
+        told = delimited(_END_FAILURES, failures) if failures else b""
+        frame = _frame(job.revision, job.totals, token).SerializeToString()
+        return frame + delimited(_COMPLETED, completed + told)
 
 
 def _frame(revision: int, totals: Totals, token: bytes) -> pb.WatchJobResponse:
     return pb.WatchJobResponse(revision=revision, totals=totals_to_pb(totals), resume_token=token)
 
 
-def _change_to_pb(change: Change) -> pb.Change:
-    item, revision, when = change.item, change.revision, timestamp(change.change_time)
-    if isinstance(item, Job):
-        return pb.Change(revision=revision, change_time=when, job=job_to_pb(item))
-    if isinstance(item, SubJob):
-        return pb.Change(revision=revision, change_time=when, sub_job=job_to_pb(item.job))
-    granule = pb.GranuleChange(granule=granule_to_pb(item), previous_state=change.previous_state)  # type: ignore[arg-type]
-    return pb.Change(revision=revision, change_time=when, granule=granule)
+def _progress_to_pb(progress: Progress) -> pb.Progress | None:
+    return None if progress.rate is None else progress_to_pb(progress)

@@ -10,6 +10,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobstatus import v1 as pb
+from jobstatus_grpc.convert.details import MESSAGES, read_details
 from jobstatus_grpc.convert.faults import Faults, check_id, read_job_key, read_labels, read_text
 from jobstatus_grpc.errors import MISSING
 from jobstatus_grpc.model import (
@@ -17,6 +18,7 @@ from jobstatus_grpc.model import (
     MAX_REPORT_GRANULES,
     MAX_TREE_DEPTH,
     MAX_TREE_JOBS,
+    Details,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -131,7 +133,17 @@ def _job(job: pb.Job, key: JobKey, parent: str | None, faults: Faults) -> JobRep
         job.granules_complete if has("granules_complete") else None,
         read_labels(job.labels, faults) or None,
         parent,
+        _details(job, faults),
     )
+
+
+def _details(job: pb.Job, faults: Faults) -> Details | None:
+    system = job.WhichOneof("details")
+    if system is None:
+        return None
+    if job.system in MESSAGES and job.system != system:
+        faults.add(system, f"are not details of the job's system, which is '{job.system}'")
+    return read_details(system, getattr(job, system), faults)
 
 
 def _granules(request: pb.ReportJobRequest | pb.ReportGranulesRequest, faults: Faults) -> list[GranuleReport]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobstatus import v1 as pb
-from jobstatus_grpc.model import Granule, GranuleReport, ItemError, Job, JobReport, Totals, WholeJob
+from jobstatus_grpc.convert.details import details_to_pb
+from jobstatus_grpc.digest import Failures
+from jobstatus_grpc.model import Details, Granule, ItemError, Job, Totals, WholeJob
+from jobstatus_grpc.pace import Progress
 
 _MICROSECONDS: Final = 1_000_000
 
@@ -55,8 +58,8 @@ def granule_to_pb(granule: Granule) -> pb.Granule:
     )
 
 
-def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
-    """Return a job as a reader gets it, without granules, with these sub-jobs and what is below them."""
+def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = (), details: Details | None = None) -> pb.Job:
+    """Return a job as a reader gets it, without granules, with these details, sub-jobs and what is below."""
     begin_time, end_time = job.begin_time, job.end_time
     return pb.Job(
         project_id=job.project_id,
@@ -78,47 +81,41 @@ def job_to_pb(job: Job, sub_jobs: Iterable[WholeJob] = ()) -> pb.Job:
         granules_complete=job.granules_complete,
         labels=job.labels,
         revision=job.revision,
-        sub_jobs=[job_to_pb(each.job, each.sub_jobs) for each in sub_jobs],
+        sub_jobs=[job_to_pb(each.job, each.sub_jobs, each.details) for each in sub_jobs],
+        **_details_to_pb(details),
     )
 
 
-def job_report_to_pb(report: JobReport) -> pb.Job:
-    """Return what a reporter says about a job, as the wire carries it."""
-    begin_time, end_time = report.begin_time, report.end_time
-    return pb.Job(
-        project_id=report.project_id,
-        job_id=report.job_id,
-        parent_job_id=report.parent_job_id,
-        system=report.system,
-        job_type=report.job_type,
-        state=report.state,  # type: ignore[arg-type]
-        native_state=report.native_state,
-        attempt=report.attempt,
-        description=report.description,
-        message=report.message,
-        error=_error_to_pb(report.error),
-        begin_time=None if begin_time is None else timestamp(begin_time),
-        end_time=None if end_time is None else timestamp(end_time),
-        granules_complete=report.granules_complete,  # type: ignore[arg-type]
-        labels=report.labels,
-        sub_jobs=map(job_report_to_pb, report.sub_jobs),
+def failures_to_pb(failures: Failures) -> pb.FailureDigest:
+    """Return why granules have failed as a reader gets it."""
+    return pb.FailureDigest(
+        revision=failures.position.revision,
+        reasons=[
+            pb.FailureReason(
+                code=each.reason.code,
+                reason=each.reason.text,
+                granule_count=each.granule_count,
+                first_time=timestamp(each.first_time),
+                last_time=timestamp(each.last_time),
+                sample_granules=[pb.GranuleKey(**key._asdict()) for key in each.samples],
+            )
+            for each in failures.reasons
+        ],
+        other_count=failures.other_count,
     )
 
 
-def granule_report_to_pb(report: GranuleReport) -> pb.Granule:
-    """Return what a reporter says about a granule, as the wire carries it."""
-    request_time, end_time = report.request_time, report.end_time
-    return pb.Granule(
-        collection_id=report.collection_id,
-        granule_id=report.granule_id,
-        state=report.state,  # type: ignore[arg-type]
-        native_state=report.native_state,
-        attempt=report.attempt,
-        error=_error_to_pb(report.error),
-        message=report.message,
-        request_time=None if request_time is None else timestamp(request_time),
-        end_time=None if end_time is None else timestamp(end_time),
+def progress_to_pb(progress: Progress) -> pb.Progress:
+    """Return how fast a job gets on as a reader gets it."""
+    end_time = progress.estimated_end_time
+    return pb.Progress(
+        ended_per_second=progress.rate,
+        estimated_end_time=None if end_time is None else timestamp(end_time),
     )
+
+
+def _details_to_pb(details: Details | None) -> dict[str, Any]:
+    return {} if details is None else {details.system: details_to_pb(details)}
 
 
 def _error_to_pb(error: ItemError | None) -> pb.ItemError | None:

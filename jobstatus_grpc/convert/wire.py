@@ -50,6 +50,8 @@ _REQUEST_TIME: Final = pb.Granule.REQUEST_TIME_FIELD_NUMBER
 _END_TIME: Final = pb.Granule.END_TIME_FIELD_NUMBER
 _UPDATE_TIME: Final = pb.Granule.UPDATE_TIME_FIELD_NUMBER
 _REVISION: Final = varint(pb.Granule.REVISION_FIELD_NUMBER << 3)
+_CHANGE_REVISION: Final = varint(pb.Change.REVISION_FIELD_NUMBER << 3)
+_PREVIOUS_STATE: Final = varint(pb.GranuleChange.PREVIOUS_STATE_FIELD_NUMBER << 3)
 
 
 def delimited(field: int, body: bytes) -> bytes:
@@ -84,6 +86,23 @@ def encode_granule(granule: Granule) -> bytes:
             # Not remembered: of a large job no two are the same.
             _REVISION,
             varint(revision),
+        )
+    )
+
+
+def encode_granule_change(
+    granule: Granule, revision: int, change_time: int, previous: GranuleState | None
+) -> bytes:
+    """Return a change of a granule as a watcher gets it: the bytes of a `Change`."""
+    changed = delimited(pb.GranuleChange.GRANULE_FIELD_NUMBER, encode_granule(granule))
+    if previous is not None:
+        changed += _PREVIOUS_STATE + varint(previous)
+    return b"".join(
+        (
+            _CHANGE_REVISION,
+            varint(revision),
+            _time(pb.Change.CHANGE_TIME_FIELD_NUMBER, change_time),
+            delimited(pb.Change.GRANULE_FIELD_NUMBER, changed),
         )
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from jobstatus_grpc.errors import InvalidRequest, Violation
+from jobstatus_grpc.errors import MISSING, InvalidRequest, Violation
 from jobstatus_grpc.formats import glacier, orca, sdrs, sfs_turbo
 from jobstatus_grpc.formats.base import Entry, ErrorAnswer, Format, Parsed
 from jobstatus_grpc.formats.kept import own_form
 from jobstatus_grpc.json_text import load
+from jobstatus_grpc.model import WholeJob
 
 __all__ = [
     "AUTO",
@@ -20,6 +21,7 @@ __all__ = [
     "Parsed",
     "documents",
     "form_named",
+    "form_of",
     "own_form",
 ]
 
@@ -70,6 +72,21 @@ def form_named(name: str) -> Format:
     if name not in FORMATS:
         raise InvalidRequest([Violation("format", f"must be one of {', '.join(FORMATS)}")])
     return FORMATS[name]
+
+
+def form_of(whole: WholeJob) -> Format:
+    """Return the form of a job's latest document, or of its system if it never had one.
+
+    Raises:
+        InvalidRequest: it has neither.
+    """
+    own = own_form(whole.document)
+    form = next((form for form in FORMATS.values() if form.system == whole.job.system), None)
+    form = form if own is None else FORMATS.get(own, form)
+    if form is None:
+        text = f"is required, for the job has no form of its own: one of {', '.join(FORMATS)}"
+        raise InvalidRequest([Violation("format", text, MISSING)])
+    return form
 
 
 def documents(text: str | bytes, form: str = AUTO) -> list[Document]:

@@ -12,8 +12,10 @@ from jobstatus_grpc.errors import (
     JobStatusError,
     NotFound,
     NotServed,
+    PermissionDenied,
     PreconditionFailed,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 from jobstatus_grpc.json_text import cut
@@ -26,6 +28,8 @@ class Failure(Enum):
     """What went wrong, as far as a system would tell it apart."""
 
     INVALID = "the request is wrong"
+    UNAUTHENTICATED = "nobody knows who calls"
+    FORBIDDEN = "the caller may not do this"
     NOT_FOUND = "there is no such thing"
     CONFLICT = "the thing is not as the request needs it"
     EXHAUSTED = "a limit is reached"
@@ -37,6 +41,8 @@ class Failure(Enum):
 
 _FAILURES: Final[Mapping[type[JobStatusError], Failure]] = {
     InvalidRequest: Failure.INVALID,
+    Unauthenticated: Failure.UNAUTHENTICATED,
+    PermissionDenied: Failure.FORBIDDEN,
     NotFound: Failure.NOT_FOUND,
     PreconditionFailed: Failure.CONFLICT,
     ResourceExhausted: Failure.EXHAUSTED,

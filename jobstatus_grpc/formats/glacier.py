@@ -44,6 +44,8 @@ _MODEL_ORDER: Final = (
 _ANSWERS: Final[Mapping[Failure, tuple[int, str]]] = {
     Failure.INVALID: (400, "InvalidParameterValueException"),
     Failure.CONFLICT: (400, "InvalidParameterValueException"),
+    Failure.UNAUTHENTICATED: (400, "UnrecognizedClientException"),
+    Failure.FORBIDDEN: (403, "AccessDeniedException"),
     Failure.NOT_FOUND: (404, "ResourceNotFoundException"),
     Failure.EXHAUSTED: (400, "ThrottlingException"),
     Failure.UNAVAILABLE: (500, "ServiceUnavailableException"),

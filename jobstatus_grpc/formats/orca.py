@@ -46,6 +46,9 @@ _OTHERS: Final = "other_fields"
 _ANSWERS: Final[Mapping[Failure, tuple[int, str]]] = {
     Failure.INVALID: (400, "BadRequest"),
     Failure.CONFLICT: (400, "BadRequest"),
+    # As the gateway before it answers; ORCA itself asks nobody.
+    Failure.UNAUTHENTICATED: (401, "Unauthorized"),
+    Failure.FORBIDDEN: (403, "Forbidden"),
     Failure.NOT_FOUND: (404, "NotFound"),
 }
 

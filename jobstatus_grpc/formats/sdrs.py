@@ -34,6 +34,8 @@ _FAILURE_JOBS: Final = "failure_jobs"
 # The codes that SDRS documents; where it has none, the status of HTTP stands for it.
 _ANSWERS: Final[Mapping[Failure, tuple[int, str]]] = {
     Failure.INVALID: (400, "SDRS.0201"),
+    Failure.UNAUTHENTICATED: (401, "401"),
+    Failure.FORBIDDEN: (403, "403"),
     Failure.NOT_FOUND: (404, "404"),
     Failure.CONFLICT: (409, "409"),
     Failure.EXHAUSTED: (503, "503"),

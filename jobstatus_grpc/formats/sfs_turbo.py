@@ -16,6 +16,9 @@ from jobstatus_grpc.model import JobState
 _ANSWERS: Final[Mapping[Failure, tuple[int, str]]] = {
     Failure.INVALID: (400, "SFS.TURBO.0001"),
     Failure.CONFLICT: (400, "SFS.TURBO.0001"),
+    # The gateway's codes: SFS Turbo has none of its own for these.
+    Failure.UNAUTHENTICATED: (401, "APIGW.0301"),
+    Failure.FORBIDDEN: (403, "APIGW.0302"),
     Failure.NOT_FOUND: (404, "SFS.TURBO.0019"),
 }
 _LONGEST_WORDS: Final = 512  # As the API documents `errMsg`.

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from jobstatus_grpc.merge.steps import NEVER_REPORTED, RANK, Outcome, Step, latest, merge_error, step_of
-from jobstatus_grpc.model import Job, JobReport, JobState, SubJobs, Totals
+from jobstatus_grpc.model import Job, JobDocument, JobReport, JobState, SubJobs, Totals, details_bytes
 
 
-def merge_job(current: Job, report: JobReport, authoritative: bool) -> tuple[Outcome, Job]:
-    """Return the outcome, and the job's own fields after it; a derived state is left to the roll-up."""
+def merge_job(
+    current: Job, kept: JobDocument, report: JobReport, authoritative: bool
+) -> tuple[Outcome, Job, JobDocument]:
+    """Return the outcome, and the job's own fields after it and what is kept beside them.
+
+    A derived state is left to the roll-up. Of a job that only has another document nobody can see that it
+    changed.
+
+    Args:
+        current: the job as it stands.
+        kept: what is kept of it; empty will do where `report` says nothing about that.
+        report: what is reported.
+        authoritative: as `Report` has it.
+    """
     rank = RANK[current.state] if current.state_reported else NEVER_REPORTED
     step, attempt, new = step_of(report, current.attempt, current.state, rank, authoritative)
     if step is Step.STALE:
-        return Outcome.STALE, current
+        return Outcome.STALE, current, kept
     if step is Step.FILL:
-        merged, same = _fill_job_times(current, report), Outcome.STALE
+        merged, same, told = _fill_job_times(current, report), Outcome.STALE, kept
     else:
         worded = report.state is not None or report.native_state is not None
-        base = current
+        base, then = current, kept
         if step is Step.RESTART:
-            base = _restart_job(current, attempt)
+            base, then = _restart_job(current, attempt), JobDocument()
         if worded and not base.state_reported:
             # Times that followed the granules end with the derived state they belonged to.
             base = base._replace(
@@ -29,7 +41,10 @@ def merge_job(current: Job, report: JobReport, authoritative: bool) -> tuple[Out
         if step is not Step.FIELDS:
             base = base._replace(state=JobState(new), native_state=None)
         merged, same = _replace_job_fields(base, report), Outcome.UNCHANGED
-    return (same, current) if merged == current else (Outcome.APPLIED, merged)
+        told = JobDocument(latest(report.details, then.details), latest(report.document, then.document))
+    if merged == current and told.details == kept.details:
+        return same, current, told
+    return Outcome.APPLIED, merged, told
 
 
 def _fill_job_times(current: Job, report: JobReport) -> Job:
@@ -54,6 +69,7 @@ def _replace_job_fields(job: Job, report: JobReport) -> Job:
         end_time_reported=job.end_time_reported or report.end_time is not None,
         granules_complete=latest(report.granules_complete, job.granules_complete),
         labels=report.labels or job.labels,
+        details_bytes=job.details_bytes if report.details is None else details_bytes(report.details),
     )
 
 
@@ -111,6 +127,7 @@ def _restart_job(job: Job, attempt: int) -> Job:
         state_reported=False,
         begin_time_reported=False,
         end_time_reported=False,
+        details_bytes=0,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from jobstatus_grpc.errors import InvalidRequest, JobNotFound, ParentConflict
 from jobstatus_grpc.merge.report import Merged, merge_report
-from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, JobKey, Report
+from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, JobDocument, JobKey, Report
 
 Refusal: TypeAlias = InvalidRequest | JobNotFound | ParentConflict
 
@@ -18,11 +19,16 @@ class MergedGroup(NamedTuple):
     Attributes:
         jobs: the jobs to be written, by key, new ones after those they are parts of: whose history goes on.
         logs: the new part of each one's history, oldest first, by key; of `jobs` alone.
+        documents: what is kept of jobs, to be written, by key.
+        granule_documents: the documents of granules, to be written, by their job's key and their own: those
+            that changed, whether the granule did or not.
         outcomes: what became of each report, in their order. What is refused has changed nothing.
     """
 
     jobs: Mapping[JobKey, Job]
     logs: Mapping[JobKey, Sequence[Change]]
+    documents: Mapping[JobKey, JobDocument]
+    granule_documents: Mapping[JobKey, Mapping[GranuleKey, str | None]]
     outcomes: Sequence[Merged | Refusal]
 
 
@@ -32,6 +38,7 @@ def merge_reports(
     reports: Sequence[Report],
     commit_id: int,
     now: int,
+    documents: Mapping[JobKey, JobDocument] = MappingProxyType({}),
 ) -> MergedGroup:
     """Merge reports into the jobs of a tree, each as if it came alone.
 
@@ -41,8 +48,12 @@ def merge_reports(
         reports: what is reported, checked already, in the order of arrival; all of one tree.
         commit_id: of the transaction.
         now: the time of the changes.
+        documents: what is kept of those of the jobs of which the reports tell details or a document.
     """
     known = dict(jobs)
+    kept = dict(documents)
+    kept_now: dict[JobKey, JobDocument] = {}
+    granule_documents: dict[JobKey, dict[GranuleKey, str | None]] = {}
     found = {key: dict(each) for key, each in granules.items()}
     written: dict[JobKey, Job] = {}
     logs: dict[JobKey, list[Change]] = {}
@@ -50,7 +61,7 @@ def merge_reports(
     for report in reports:
         of_job = found.setdefault(report.key, {})
         try:
-            merged = merge_report(known, of_job, report, commit_id, now)
+            merged = merge_report(known, of_job, report, commit_id, now, kept)
         except (InvalidRequest, JobNotFound, ParentConflict) as refused:
             outcomes.append(refused)
             continue
@@ -59,5 +70,21 @@ def merge_reports(
         written.update(merged.jobs)
         for key, changes in merged.logs.items():
             logs.setdefault(key, []).extend(changes)
+        kept.update(merged.documents)
+        kept_now.update(merged.documents)
+        changed = _changed_documents(of_job, merged.granules)
+        if changed:
+            granule_documents.setdefault(report.key, {}).update(changed)
         of_job.update(merged.granules)
-    return MergedGroup(written, logs, outcomes)
+    return MergedGroup(written, logs, kept_now, granule_documents, outcomes)
+
+
+def _changed_documents(
+    before: Mapping[GranuleKey, Granule], after: Mapping[GranuleKey, Granule]
+) -> dict[GranuleKey, str | None]:
+    found = {}
+    for key, granule in after.items():
+        current = before.get(key)
+        if granule.document != (None if current is None else current.document):
+            found[key] = granule.document
+    return found

@@ -16,12 +16,13 @@ from jobstatus_grpc.model import (
     GranuleReport,
     GranuleState,
     Job,
+    JobDocument,
     JobReport,
     SubJob,
     SubJobs,
     Totals,
     granule_bytes,
-    job_bytes,
+    own_bytes,
 )
 
 
@@ -30,31 +31,41 @@ class JobMerge:
 
     Args:
         job: the job as it stands, or what is first reported of it now.
+        kept: what is kept of it, if that is reported on.
         commit_id: of the transaction.
         now: the time of the changes.
 
     Attributes:
         before: the job as it stood; `None` if it is new.
         job: the job as it is now; settled by `settle`.
+        kept: what is to be kept of it now.
         written: its granules that are to be written, by key.
         changes: the new part of its history.
     """
 
-    def __init__(self, job: Job | JobReport, commit_id: int, now: int) -> None:
+    def __init__(self, job: Job | JobReport, kept: JobDocument, commit_id: int, now: int) -> None:
         self.before = job if isinstance(job, Job) else None
         self.job = job if isinstance(job, Job) else new_job(job, now)
+        self.kept = kept
         self.written: dict[GranuleKey, Granule] = {}
         self.changes: list[Change] = []
         self._commit_id = commit_id
         self._now = now
-        self._logged = self.job
+        self._kept_before = kept
+        self._logged = self.job, kept.details
         self._revision = self.job.revision
         self._counts = list(self.job.totals)
         self._moved = False
 
+    @property
+    def rewritten(self) -> bool:
+        """Whether what is kept of the job is to be written. Of a new attempt nothing is kept of the last."""
+        restarted = self.before is not None and self.before.attempt < self.job.attempt
+        return restarted or self.kept != self._kept_before
+
     def take_report(self, report: JobReport, authoritative: bool) -> Outcome:
         """Merge what is reported of the job's own fields. Of a new job it is the first revision."""
-        outcome, self.job = merge_job(self.job, report, authoritative)
+        outcome, self.job, self.kept = merge_job(self.job, self.kept, report, authoritative)
         if self._revision:
             return outcome
         self._log_job()
@@ -107,7 +118,7 @@ class JobMerge:
                     self._moved = True
             if self.job.parent_job_id is None:
                 counts[-2] += before is None
-                counts[-1] += job_bytes(after) - (0 if before is None else job_bytes(before))
+                counts[-1] += own_bytes(after) - (0 if before is None else own_bytes(before))
             self._log(SubJob(after), None)
         self.job = self.job._replace(sub_jobs=SubJobs._make(counts))
 
@@ -116,18 +127,22 @@ class JobMerge:
         self.job = self.job._replace(totals=Totals._make(self._counts))
         if not self.job.state_reported:
             self.job = derive(self.job, self._now, self._moved)
-        if own_fields(self.job) != own_fields(self._logged):
+        logged, details = self._logged
+        if self.kept.details != details or own_fields(self.job) != own_fields(logged):
             self._log_job()
         if self.changes:
             self.job = self.job._replace(revision=self._revision, update_time=self._now)
         before = self.before
         return (
-            before is None or before.totals != self.job.totals or own_fields(before) != own_fields(self.job)
+            before is None
+            or before.totals != self.job.totals
+            or self.kept.details != self._kept_before.details
+            or own_fields(before) != own_fields(self.job)
         )
 
     def _log_job(self) -> None:
         self.job = self.job._replace(revision=self._revision + 1, update_time=self._now)
-        self._logged = self.job
+        self._logged = self.job, self.kept.details
         self._log(self.job, None)
 
     def _log(self, item: Granule | Job | SubJob, previous: GranuleState | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import InvalidRequest, JobNotFound, ParentConflict, Violation
 from jobstatus_grpc.merge.job import JobMerge
@@ -16,11 +17,14 @@ from jobstatus_grpc.model import (
     Granule,
     GranuleKey,
     Job,
+    JobDocument,
     JobKey,
     JobReport,
     Report,
-    job_bytes,
+    own_bytes,
 )
+
+_NOTHING: Final = JobDocument()
 
 
 class Merged(NamedTuple):
@@ -31,6 +35,7 @@ class Merged(NamedTuple):
         granules: its granules to be written, by key: only those that changed, if only in their documents.
         jobs: the jobs to be written, by key: those whose history goes on.
         logs: the new part of each one's history, oldest first, by key; of `jobs` alone.
+        documents: what is kept of jobs, to be written, by key: only what changed, and where an attempt began.
         applied: how many items changed something.
         unchanged: how many said what was known.
         stale: how many came too late.
@@ -40,6 +45,7 @@ class Merged(NamedTuple):
     granules: Mapping[GranuleKey, Granule]
     jobs: Mapping[JobKey, Job]
     logs: Mapping[JobKey, Sequence[Change]]
+    documents: Mapping[JobKey, JobDocument]
     applied: int
     unchanged: int
     stale: int
@@ -56,6 +62,7 @@ def merge_report(
     report: Report,
     commit_id: int,
     now: int,
+    documents: Mapping[JobKey, JobDocument] = MappingProxyType({}),
 ) -> Merged:
     """Merge `report` into the jobs it is about, the job's granules, and all jobs above.
 
@@ -65,13 +72,14 @@ def merge_report(
         report: what is reported, checked already.
         commit_id: of the transaction.
         now: the time of the changes.
+        documents: what is kept of those of the jobs of which `report` tells details or a document.
 
     Raises:
         JobNotFound: granules, or a sub-job, of a job that nobody reported.
         ParentConflict: a job is reported under another parent than it has.
         InvalidRequest: an item or the tree would grow beyond its limit.
     """
-    merge = _ReportMerge(jobs, report, commit_id, now)
+    merge = _ReportMerge(jobs, documents, report, commit_id, now)
     if report.job is not None:
         merge.take_job(report.job)
     merge.take_granules(granules)
@@ -82,8 +90,16 @@ def merge_report(
 class _ReportMerge:
     """One report on its way into a tree."""
 
-    def __init__(self, jobs: Mapping[JobKey, Job], report: Report, commit_id: int, now: int) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[JobKey, Job],
+        documents: Mapping[JobKey, JobDocument],
+        report: Report,
+        commit_id: int,
+        now: int,
+    ) -> None:
         self.known = jobs
+        self.documents = documents
         self.report = report
         self.commit_id = commit_id
         self.now = now
@@ -134,6 +150,7 @@ class _ReportMerge:
             reported.written,
             {key: merge.job for key, merge in grown.items()},
             {key: merge.changes for key, merge in grown.items()},
+            {key: merge.kept for key, merge in self.merges.items() if merge.rewritten},
             *self.outcomes,
         )
 
@@ -144,11 +161,11 @@ class _ReportMerge:
         if job is not None:
             if told is not None and told.parent_job_id not in (None, job.parent_job_id):
                 raise ParentConflict(*key)
-            merge = merge or JobMerge(job, self.commit_id, self.now)
+            merge = merge or JobMerge(job, self.documents.get(key, _NOTHING), self.commit_id, self.now)
         elif told is None:
             raise JobNotFound(*key)
         else:
-            merge = JobMerge(told, self.commit_id, self.now)
+            merge = JobMerge(told, _NOTHING, self.commit_id, self.now)
             self._check_parent(merge.job)
         self.merges[key] = merge
         return merge
@@ -165,7 +182,7 @@ class _ReportMerge:
 
     def _check_tree(self, root: Job) -> None:
         """Refuse a tree that has grown beyond its limits."""
-        if job_bytes(root) + root.sub_jobs.tree_bytes > MAX_JOB_BYTES:
+        if own_bytes(root) + root.sub_jobs.tree_bytes > MAX_JOB_BYTES:
             whole = "its own fields take" if root.sub_jobs.tree_count == 0 else "the fields of its tree take"
             self.violations.append(Violation("job", f"{whole} more than {MAX_JOB_BYTES} bytes"))
         if root.sub_jobs.tree_count >= MAX_TREE_JOBS:

@@ -42,6 +42,8 @@ SCOPE_OF: Final[Mapping[str, str]] = {
     "/jobstatus.v1.JobReportService/ReportJob": REPORT,
     "/jobstatus.v1.JobReportService/ReportGranules": REPORT,
     "/jobstatus.v1.JobReportService/DeleteJob": ADMIN,
+    "/jobstatus.v1.JobDocumentService/ImportJobs": REPORT,
+    "/jobstatus.v1.JobDocumentService/ExportJob": READ,
 }
 """What each method takes; one that is not here is not served to anybody."""
 

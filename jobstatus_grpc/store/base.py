@@ -6,6 +6,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
     JobKey,
     NewsMode,
@@ -204,7 +205,7 @@ class JobStore(abc.ABC):
 
     @abc.abstractmethod
     def read_tree(self, key: JobKey, deadline: float | None = None) -> tuple[StoredJob, Sequence[WholeJob]]:
-        """Return a job and its sub-jobs with what is below them, all read at one moment.
+        """Return a job and its sub-jobs with what is below them, without details, all read at one moment.
 
         Raises:
             JobNotFound: there is no such job.
@@ -219,7 +220,7 @@ class JobStore(abc.ABC):
 
     @abc.abstractmethod
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
-        """Return a job and a page of its granules, read at one revision.
+        """Return a job with its details, its sub-jobs and a page of its granules, read at one revision.
 
         Raises:
             JobNotFound: there is no such job.
@@ -229,11 +230,11 @@ class JobStore(abc.ABC):
     def read_first_pages(
         self, wanted: Sequence[FirstPage], deadline: float | None = None
     ) -> Sequence[JobPage | NoPage]:
-        """Return, for each of the pages asked for, the job and the page, read at one revision.
+        """Return, for each page asked for, the job with its details and the page, read at one revision.
 
-        All in two statements at most, begun after the call: nothing returned is older than it. Pages of more
-        than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read. A job may be named more than
-        once.
+        All in three statements at most, begun after the call: nothing returned is older than it. Pages of
+        more than `FIRST_PAGE_GRANULES` granules, or of very large ones, are not read, and those of jobs with
+        failures that change meanwhile need not be. A job may be named more than once.
         """
 
     @abc.abstractmethod
@@ -270,8 +271,32 @@ class JobStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def open_whole(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[WholeJob]:
+        """Open a job with all that is kept of it, as it is at one revision, for as long as the context lasts.
+
+        With its details and its document, and its sub-jobs with theirs, in the order in which they were first
+        reported. The granules of each come with their documents, in key order. They are read, some hundreds
+        at a time, while they are iterated over, by one thread and only while the context lasts; each
+        iteration begins anew.
+
+        All of it is one transaction, which must not wait for anybody: one that asks for nothing for some two
+        seconds is taken for broken. The deadline holds for the opening.
+
+        Raises:
+            JobNotFound: there is no such job.
+            StoreUnavailable: the database went away; also while granules are iterated over.
+        """
+
+    @abc.abstractmethod
     def read_heads(self, job_pks: Collection[int]) -> Mapping[int, Head]:
         """Return the heads of those of the jobs that exist."""
+
+    @abc.abstractmethod
+    def read_failures(self, job_pks: Collection[int]) -> Mapping[int, Failures]:
+        """Return why granules of jobs have failed, of those of the jobs that exist.
+
+        At a cost that does not depend on how many have.
+        """
 
     @abc.abstractmethod
     def listen(self) -> NewsSource:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
 from jobstatus_grpc.merge import Merged, MergedGroup, Refusal
-from jobstatus_grpc.model import Job, JobKey, Position
-from jobstatus_grpc.store import rows, trees
+from jobstatus_grpc.model import Change, Job, JobKey, Position
+from jobstatus_grpc.pace import Pace, advance, count_ended
+from jobstatus_grpc.store import documents, failures, rows, trees
 from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
 
 if TYPE_CHECKING:
@@ -63,10 +64,27 @@ class TreeGrowth:
         Raises:
             JobTaken: a new job is not new any more; the transaction is to begin again.
         """
-        if not group.jobs:
-            return
+        if group.jobs:
+            self._write_jobs(group)
+        # What is kept may change where nothing else does, and without a revision.
+        if group.documents:
+            kept = {self.job_pks[key]: each for key, each in group.documents.items()}
+            new = {self.job_pks[key] for key in group.documents if key not in self._jobs}
+            documents.write(self._connection, kept, new)
+        if group.granule_documents:
+            self._store.write_granule_documents(
+                self._connection,
+                [
+                    (self.job_pks[job], *key, document)
+                    for job, changed in group.granule_documents.items()
+                    for key, document in changed.items()
+                ],
+            )
+
+    def _write_jobs(self, group: MergedGroup) -> None:
         self._written = {
-            key: rows.job_row(job, self._commit_id, self._report_time(key)) for key, job in group.jobs.items()
+            key: rows.job_row(job, self._pace(key, group.logs[key]), self._commit_id, self._report_time(key))
+            for key, job in group.jobs.items()
         }
         self._insert({key: job for key, job in group.jobs.items() if key not in self._jobs})
         self._store.write_report(
@@ -74,6 +92,21 @@ class TreeGrowth:
             [(*row, self.job_pks[key]) for key, row in self._written.items()],
             [rows.log_row(self.job_pks[key], change) for key, log in group.logs.items() for change in log],
         )
+        self._write_failures(group)
+
+    def _write_failures(self, group: MergedGroup) -> None:
+        strangers = {key for key in group.jobs if key in self._jobs and not self._jobs[key].tells_failures}
+        for key in strangers:
+            failures.rewrite(self._connection, self.job_pks[key], group.jobs[key].totals.failed > 0)
+        followed = {self.job_pks[key]: log for key, log in group.logs.items() if key not in strangers}
+        failures.write(self._store.failures, self._connection, followed)
+
+    def _pace(self, key: JobKey, log: Sequence[Change]) -> Pace | None:
+        known = self._jobs.get(key)
+        now = log[-1].change_time
+        if known is None:
+            return advance(None, count_ended(log), now, now)
+        return advance(known.pace, count_ended(log), now, known.job.update_time)
 
     def _insert(self, new: Mapping[JobKey, Job]) -> None:
         """Insert jobs, level by level, since each needs the row of the job it is a part of."""

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Engine,
     Select,
     create_engine,
-    event,
     text,
     tuple_,
 )
@@ -23,12 +22,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import migrations, rows, schema, trees
+from jobstatus_grpc.store import history, migrations, rows, schema, trees
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
 from jobstatus_grpc.store.postgres_connection import connect
+from jobstatus_grpc.store.postgres_failures import PostgresFailures
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
@@ -53,8 +53,8 @@ set local statement_timeout = :statement_timeout;
 set local idle_in_transaction_session_timeout = 10000;
 {_BY_INDEX};
 """
-_READ_LIMITS: Final = (
-    "set local statement_timeout = {statement}; "
+_BEGIN_READ: Final = (
+    "begin isolation level repeatable read read only; set local statement_timeout = {statement}; "
     f"set local idle_in_transaction_session_timeout = 60000; {_BY_INDEX}"
 )
 
@@ -79,12 +79,12 @@ _BEGIN_LOCKED: Final = text(f"{_BEGIN}{trees.SELECT_ROOT} for update")
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
 # no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""
-select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
+select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document
 from (select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now) as c
 left join (
     unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
     cross join lateral (
-        select {", ".join(_GRANULE_NAMES)}
+        select {", ".join(_GRANULE_NAMES)}, document
         from granule
         where granule.job_pk = :job_pk
           and granule.collection_id = k.collection_id and granule.granule_id = k.granule_id
@@ -109,6 +109,19 @@ with logged as materialized (
 )
 insert into change ({", ".join(_LOG_NAMES)})
 select {", ".join(_LOG_NAMES)} from logged
+""")  # noqa: S608
+# By the key's index, once for each key, as above. Where a row is does not change under the root's lock.
+_WRITE_DOCUMENTS: Final = text(f"""
+update granule set document = k.document
+from unnest({", ".join(f"cast(:{name} as {type_}[])" for name, type_ in rows.DOCUMENT_COLUMNS)})
+    as k(job_pk, collection_id, granule_id, document)
+cross join lateral (
+    select g.ctid
+    from granule as g
+    where g.job_pk = k.job_pk and g.collection_id = k.collection_id and g.granule_id = k.granule_id
+    limit 1
+) as place
+where granule.ctid = place.ctid
 """)  # noqa: S608
 _INSERT_JOBS: Final = text(f"""
 insert into job ({", ".join(rows.NEW_JOB_COLUMNS)})
@@ -147,7 +160,7 @@ cross join lateral (
 # much. A text that is too long stays in the database.
 _SELECT_FIRST_PAGES: Final = f"""
 {_GLANCE_LIMIT}
-select k.number - 1, j.document, j.granules
+select k.number - 1, j.document, j.granules, j.details
 from unnest(cast(%(project_ids)s as text[]), cast(%(job_ids)s as text[]), cast(%(limits)s as integer[]))
     with ordinality as k(project_id, job_id, page_limit, number)
 cross join lateral (
@@ -165,23 +178,27 @@ cross join lateral (
                 order by collection_id, granule_id
                 limit least(k.page_limit, {FIRST_PAGE_GRANULES}) + 1
             ) as g
-        ) end as granules
+        ) end as granules,
+        case when job.details_bytes is not null then (
+            select details from job_document where job_document.job_pk = job.job_pk
+        ) end as details
     from job
     where job.project_id = k.project_id and job.job_id = k.job_id
     limit 1
 ) as j
 """  # noqa: S608
+_SELECT_HISTORY: Final = _GLANCE_LIMIT + history.statement(
+    "cast(json_build_array({}) as text)", "string_agg({}, ',')", "octet_length({})", "%({})s"
+)
 
 
 class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
+    failures = PostgresFailures()
+
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
-        super().__init__(
-            engine(url, write_connections, "AUTOCOMMIT"),
-            engine(url, read_connections, "REPEATABLE READ", read_only=True),
-        )
-        self._glances = engine(url, read_connections, "AUTOCOMMIT")
+        super().__init__(engine(url, write_connections), engine(url, read_connections))
         self._url = url
         self._watchdog = Watchdog()
         self._notify = notify
@@ -197,7 +214,7 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def write(self, end: float) -> Iterator[Connection]:
-        with self._committed(end) as connection:
+        with self._committed(self.writes, end) as connection:
             connection.execute(_BEGIN_WRITE, _timeouts(end))
             yield connection
 
@@ -206,14 +223,14 @@ class PostgresJobStore(SqlJobStore):
         self, end: float, key: JobKey, parent_job_id: str | None = None
     ) -> Iterator[tuple[Connection, StoredJob | None]]:
         named = {**key._asdict(), "parent_job_id": parent_job_id}
-        with self._committed(end) as connection:
+        with self._committed(self.writes, end) as connection:
             row = connection.execute(_BEGIN_LOCKED, {**_timeouts(end), **named}).one_or_none()
             yield connection, None if row is None else rows.stored_job_from_row(row)
 
     @contextmanager
-    def _committed(self, end: float) -> Iterator[Connection]:
+    def _committed(self, pool: Engine, end: float) -> Iterator[Connection]:
         """Lend a connection, and end the transaction that is begun on it: the driver begins and ends none."""
-        with self._guarded(self.writes, end) as connection:
+        with self._guarded(pool, end) as connection:
             try:
                 yield connection
                 connection.exec_driver_sql("commit")
@@ -223,13 +240,13 @@ class PostgresJobStore(SqlJobStore):
 
     @contextmanager
     def read(self, end: float) -> Iterator[Connection]:
-        with self._guarded(self.reads, end) as connection, connection.begin():
-            connection.exec_driver_sql(_READ_LIMITS.format(statement=milliseconds(end)))
+        with self._committed(self.reads, end) as connection:
+            connection.exec_driver_sql(_BEGIN_READ.format(statement=milliseconds(end)))
             yield connection
 
     @contextmanager
     def glance(self, end: float) -> Iterator[Ask]:
-        with self._guarded(self._glances, end) as connection:
+        with self._guarded(self.reads, end) as connection:
 
             def ask(query: Query) -> Sequence[rows.Row]:
                 limit = {"statement_timeout": milliseconds(end)}
@@ -257,7 +274,7 @@ class PostgresJobStore(SqlJobStore):
                 "granule_ids": array_literal(key.granule_id for key in keys),
             },
         ).all()
-        granules = [rows.granule_from_row(row[1:]) for row in found if row[1] is not None]
+        granules = [rows.granule_with_document(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -280,6 +297,11 @@ class PostgresJobStore(SqlJobStore):
             others = zip(_TOLD_NAMES, zip(*jobs[1:], strict=True), strict=True)
             connection.execute(_WRITE_JOBS, {name: array_literal(values) for name, values in others})
 
+    def write_granule_documents(self, connection: Connection, documents: Sequence[rows.Row]) -> None:
+        columns = zip(rows.DOCUMENT_COLUMNS, zip(*documents, strict=True), strict=True)
+        parameters = {column.name: array_literal(values) for column, values in columns}
+        connection.execute(_WRITE_DOCUMENTS, parameters)
+
     def announce(self, job_pk: int) -> None:
         if self._notify:
             self._announcer.announce(job_pk)
@@ -292,7 +314,6 @@ class PostgresJobStore(SqlJobStore):
     def close(self) -> None:
         self._announcer.close()
         super().close()
-        self._glances.dispose()
         self._watchdog.close()
 
     def heads_query(self, job_pks: Collection[int]) -> Query:
@@ -307,6 +328,13 @@ class PostgresJobStore(SqlJobStore):
                 "limits": array_literal(page.limit for page in wanted),
             },
         )
+
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        query = self.failures.query(job_pks)
+        return Query(_GLANCE_LIMIT + query.statement, query.parameters)
+
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {
@@ -347,9 +375,13 @@ def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engine:
-    """Return an engine whose transactions have this isolation level, with `size` connections at most."""
-    made = create_engine(
+def engine(url: URL, size: int, isolation: str = "AUTOCOMMIT") -> Engine:
+    """Return an engine with `size` connections at most.
+
+    By itself its driver begins no transactions: with BEGIN and its limits in one message they take one way
+    to the server and back less.
+    """
+    return create_engine(
         "postgresql+psycopg2://",
         creator=partial(connect, url),
         isolation_level=isolation,
@@ -359,10 +391,3 @@ def engine(url: URL, size: int, isolation: str, read_only: bool = False) -> Engi
         pool_use_lifo=True,
         hide_parameters=True,
     )
-    if read_only:
-
-        @event.listens_for(made, "connect")
-        def set_read_only(connection: Any, _: object) -> None:
-            connection.set_session(readonly=True)
-
-    return made

@@ -24,6 +24,8 @@ from jobstatus_grpc.store import schema
 _JOB: Final = schema.job.c
 _GRANULE: Final = schema.granule.c
 _CHANGE: Final = schema.change.c
+_FAILED: Final = schema.failed_granule.c
+_FAILED_KEY: Final = tuple_(_FAILED.collection_id, _FAILED.granule_id)
 _GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
 
 _PURGED_ROWS: Final = 5000
@@ -151,7 +153,12 @@ def purge(connection: Connection) -> bool:
     changes = _purge_batch(
         connection, delete(schema.change).where(_CHANGE.job_pk == job_pk), tuple_(_CHANGE.revision)
     )
-    if not granules and not changes:
+    failed = _purge_batch(
+        connection, delete(schema.failed_granule).where(_FAILED.job_pk == job_pk), _FAILED_KEY
+    )
+    if not granules and not changes and not failed:
+        connection.execute(delete(schema.failure_reason).where(schema.failure_reason.c.job_pk == job_pk))
+        connection.execute(delete(schema.job_document).where(schema.job_document.c.job_pk == job_pk))
         connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))
     return True
 

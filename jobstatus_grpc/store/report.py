@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 
 from jobstatus_grpc.merge import merge_reports
-from jobstatus_grpc.model import Granule, GranuleKey, JobKey, Report
-from jobstatus_grpc.store import trees
+from jobstatus_grpc.model import Granule, GranuleKey, JobDocument, JobKey, Report
+from jobstatus_grpc.store import documents, trees
 from jobstatus_grpc.store.base import ReportOutcome, StoredJob
 from jobstatus_grpc.store.growth import JobTaken, TreeGrowth
 
@@ -77,13 +77,17 @@ class ReportTransaction:
     def _take(self, connection: Connection, root: StoredJob | None) -> Sequence[ReportOutcome | None]:
         jobs = trees.read_path(partial(self._store.find_jobs, connection), self._reports, root)
         first = self._reports[0]
+        if root is None and any(key in jobs for key in trees.claims(first)):
+            # Reported by another since the lock was asked for: it is known, and not locked.
+            raise JobTaken
         ours = [report.key == first.key or trees.is_of(root, report, jobs) for report in self._reports]
         reports = [report for report, taken in zip(self._reports, ours, strict=True) if taken]
         clock, granules = self._read_granules(connection, jobs, reports)
         # The log's times never go back, whatever the database's clock does.
         now = max([clock, *(stored.job.update_time for stored in jobs.values())])
         stand = {key: stored.job for key, stored in jobs.items()}
-        group = merge_reports(stand, granules, reports, self._commit_id, now)
+        kept = self._read_documents(connection, jobs, reports)
+        group = merge_reports(stand, granules, reports, self._commit_id, now, kept)
         growth = TreeGrowth(self._store, connection, root, jobs, self._commit_id, clock)
         growth.write(group)
         growth.write_report_times({report.key for report in reports})
@@ -93,6 +97,19 @@ class ReportTransaction:
             key, log = next(iter(group.logs.items()))
             self._tried = _Try(growth.job_pks[key], log[0].revision, outcomes)
         return outcomes
+
+    def _read_documents(
+        self, connection: Connection, jobs: Mapping[JobKey, StoredJob], reports: Sequence[Report]
+    ) -> Mapping[JobKey, JobDocument]:
+        """Return what is kept of those of the jobs of which details or a document are reported."""
+        told = {
+            jobs[job.key].job_pk: job.key
+            for report in reports
+            for job in trees.told_jobs(report)
+            if (job.details is not None or job.document is not None) and job.key in jobs
+        }
+        found = documents.read(connection, told) if told else {}
+        return {told[job_pk]: kept for job_pk, kept in found.items()}
 
     def _read_granules(
         self, connection: Connection, jobs: Mapping[JobKey, StoredJob], reports: Sequence[Report]

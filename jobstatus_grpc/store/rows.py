@@ -19,8 +19,10 @@ from jobstatus_grpc.model import (
     SubJobs,
     Totals,
 )
+from jobstatus_grpc.pace import Pace
 from jobstatus_grpc.store import schema
 from jobstatus_grpc.store.base import StoredJob
+from jobstatus_grpc.store.values import Tally
 
 GRANULE_KIND: Final = 1
 JOB_KIND: Final = 2
@@ -50,6 +52,12 @@ GRANULE_COLUMNS: Final = (
     TypedColumn("end_time", "bigint"),
     TypedColumn("update_time", "bigint"),
     TypedColumn("revision", "bigint"),
+)
+# A granule's document, as it is written.
+DOCUMENT_COLUMNS: Final = (
+    TypedColumn("job_pk", "bigint"),
+    *GRANULE_COLUMNS[:2],
+    TypedColumn("document", "text"),
 )
 COUNT_COLUMNS: Final = (
     TypedColumn("unspecified_count", "integer"),
@@ -105,6 +113,8 @@ JOB_COLUMNS: Final = tuple(
         "parent_job_id",
         "sub_jobs",
         "root_pk",
+        "details_bytes",
+        "tally",
     ]
 )
 # Those of them that a report may change.
@@ -123,8 +133,11 @@ NEW_JOB_COLUMNS: Final = (
     *("project_id", "job_id", "create_time", "change_floor", "root_pk", "parent_pk", "parent_job_id"),
 )
 SELECT_JOB: Final = select(*JOB_COLUMNS)
-# What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own.
-_SUB_JOB_FIELDS: Final = tuple(field for field in Job._fields if field not in {"project_id", "sub_jobs"})
+# What a change of a sub-job keeps, and one of the job itself: its totals have columns of their own. Details
+# are in no change.
+_SUB_JOB_FIELDS: Final = tuple(
+    field for field in Job._fields if field not in {"project_id", "sub_jobs", "details_bytes"}
+)
 _JOB_FIELDS: Final = tuple(
     field
     for field in _SUB_JOB_FIELDS
@@ -151,6 +164,13 @@ def granule_from_row(row: Row) -> Granule:
         update,
         revision,
     )
+
+
+def granule_with_document(row: Row) -> Granule:
+    """Return the granule in a row of GRANULE_COLUMNS and its document."""
+    *columns, document = row
+    granule = granule_from_row(columns)
+    return granule if document is None else granule._replace(document=document)
 
 
 def granules_from_json(document: str) -> list[Granule]:
@@ -206,7 +226,12 @@ def change_from_row(row: Row, stored: StoredJob) -> Change:
     return Change(revision, commit_id, change_time, item, before, totals)
 
 
-def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
+def changes_from_json(document: str, stored: StoredJob) -> list[Change]:
+    """Return the changes in a JSON array of rows of CHANGE_COLUMNS of that job."""
+    return [change_from_row(row, stored) for row in json.loads(document)]
+
+
+def job_row(job: Job, pace: Pace | None, commit_id: int, last_report_time: int) -> Row:
     """Return the values of REPORTED_COLUMNS."""
     code, reason = job.error or (None, None)
     return (
@@ -230,6 +255,8 @@ def job_row(job: Job, commit_id: int, last_report_time: int) -> Row:
         job.begin_time_reported,
         job.end_time_reported,
         json.dumps(job.sub_jobs) if job.sub_jobs.direct else None,
+        job.details_bytes or None,
+        json.dumps([job.revision, *(pace or ())]),
         commit_id,
         last_report_time,
     )
@@ -271,9 +298,15 @@ def stored_job_from_row(row: Row) -> StoredJob:
             end_time_reported=bool(row[28]),
             parent_job_id=row[29],
             sub_jobs=_NO_SUB_JOBS if row[30] is None else SubJobs._make(json.loads(row[30])),
+            details_bytes=row[32] or 0,
         ),
         row[0] if row[31] is None else row[31],
+        None if row[33] is None else _tally(json.loads(row[33])),
     )
+
+
+def _tally(numbers: Sequence[int]) -> Tally:
+    return Tally(numbers[0], Pace._make(numbers[1:]) if numbers[1:] else None)
 
 
 def stored_job_from_json(document: str) -> StoredJob:

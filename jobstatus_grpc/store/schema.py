@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 # The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
 # minor can.
-VERSION: Final = "1_1"
+VERSION: Final = "1_3"
 
 metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
@@ -31,7 +31,7 @@ metadata: Final = MetaData(
 
 # Keys are compared by their bytes, as SQLite does, whatever the database's locale.
 _Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
-# SQLite numbers rows by itself only in columns that are exactly INTEGER.
+# SQLite numbers rows by itself, and finds them by their number, only in columns that are exactly INTEGER.
 _Pk: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row: which store it is.
@@ -43,7 +43,9 @@ store: Final = Table(
 )
 
 # One row a job: everything a report touches. `job_id` is NULL from `delete_time` on. A root has neither
-# `root_pk` nor `parent_pk`; `sub_jobs` are the numbers of `model.SubJobs`, NULL where there are none.
+# `root_pk` nor `parent_pk`; `sub_jobs` are the numbers of `model.SubJobs`, NULL where there are none, as
+# `details_bytes`, which tells that there are details and how much of the tree's limit they take. `tally` is
+# the revision up to which the tables of failures have been kept, and the numbers of `pace.Pace`.
 job: Final = Table(
     "job",
     metadata,
@@ -82,6 +84,8 @@ job: Final = Table(
     Column("delete_time", BigInteger),
     Column("parent_job_id", _Key),
     Column("sub_jobs", Text),
+    Column("details_bytes", Integer),
+    Column("tally", Text),
     UniqueConstraint("project_id", "job_id"),
     sqlite_autoincrement=True,  # A job_pk is never given twice.
 )
@@ -115,7 +119,17 @@ Index(
     sqlite_where=job.c.delete_time.is_not(None),
 )
 
-# The latest state of each granule. No other index, and room in the pages: updates stay in place.
+# What is rarely touched of a job: its details and its source document. No row where there is neither.
+job_document: Final = Table(
+    "job_document",
+    metadata,
+    Column("job_pk", _Pk, primary_key=True, autoincrement=False),
+    Column("details", Text),
+    Column("document", Text),
+)
+
+# The latest state of each granule. No other index, and room in the pages: updates stay in place. `document`
+# is what a source's entry has beyond the other columns: mostly NULL.
 granule: Final = Table(
     "granule",
     metadata,
@@ -132,6 +146,7 @@ granule: Final = Table(
     Column("end_time", BigInteger),
     Column("update_time", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("document", Text),
     postgresql_with={"fillfactor": "80"},
     sqlite_with_rowid=False,
 )
@@ -163,5 +178,37 @@ change: Final = Table(
     Column("staged_count", Integer, nullable=False),
     Column("succeeded_count", Integer, nullable=False),
     Column("failed_count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The granules in FAILED, each with the number of its reason; 0 where the reason has no row.
+failed_granule: Final = Table(
+    "failed_granule",
+    metadata,
+    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", _Key, primary_key=True),
+    Column("granule_id", _Key, primary_key=True),
+    Column("reason_number", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(
+    "failed_granule_reason_idx",
+    failed_granule.c.job_pk,
+    failed_granule.c.reason_number,
+    failed_granule.c.collection_id,
+    failed_granule.c.granule_id,
+)
+# Why they have failed: a bounded number of rows a job, and of each how many granules it is for.
+failure_reason: Final = Table(
+    "failure_reason",
+    metadata,
+    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason_number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("granule_count", Integer, nullable=False),
+    Column("first_time", BigInteger, nullable=False),
+    Column("last_time", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

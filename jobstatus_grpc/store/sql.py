@@ -7,10 +7,12 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, update
 
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, NotARoot, StoreUnavailable
 from jobstatus_grpc.model import (
     Granule,
@@ -20,7 +22,7 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import first_pages, history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import documents, first_pages, history, lists, pages, removal, rows, schema, trees
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
@@ -38,6 +40,7 @@ from jobstatus_grpc.store.base import (
     Snapshot,
     StoredJob,
 )
+from jobstatus_grpc.store.failures import FailureTables, failures_from_row
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
@@ -55,7 +58,10 @@ class SqlJobStore(JobStore):
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
+        failures: the tables of failures.
     """
+
+    failures: FailureTables
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -101,7 +107,7 @@ class SqlJobStore(JobStore):
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
-        """Return the database's clock, and those of the granules that exist."""
+        """Return the database's clock, and those of the granules that exist, with their documents."""
 
     @abc.abstractmethod
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -132,6 +138,15 @@ class SqlJobStore(JobStore):
             changes: of LOG_COLUMNS, oldest first; not empty. A granule is written as its last one says.
         """
 
+    @abc.abstractmethod
+    def write_granule_documents(self, connection: Connection, documents: Sequence[rows.Row]) -> None:
+        """Write the documents of granules that are there already, in one statement.
+
+        Args:
+            connection: in a transaction that holds the root's lock.
+            documents: of DOCUMENT_COLUMNS, no granule twice; not empty.
+        """
+
     def write_report_time(self, connection: Connection, job_pks: Sequence[int], now: int) -> None:
         """Set when jobs were last reported."""
         connection.execute(update(schema.job).where(_JOB.job_pk.in_(job_pks)).values(last_report_time=now))
@@ -152,11 +167,22 @@ class SqlJobStore(JobStore):
 
     @abc.abstractmethod
     def first_pages_query(self, wanted: Sequence[FirstPage]) -> Query:
-        """Return the query for the number in `wanted`, and the job and the granules as JSON.
+        """Return the query for the number in `wanted`, and the job, the granules and the details as JSON.
 
         Of the pages whose job is there, in any order. The job is an array of JOB_COLUMNS, the granules are
         one of rows of GRANULE_COLUMNS: one more than the page may have if there are so many, or NULL if
-        they are not for reading with others'.
+        they are not for reading with others'. The details are as their column has them.
+        """
+
+    @abc.abstractmethod
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        """Return the query for the failures of jobs, as `FailureTables.query` does, for a glance."""
+
+    @abc.abstractmethod
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        """Return the query for the job, its `change_floor`, and so many of its changes from a revision on.
+
+        As `history.statement` writes it: all in one row, of one moment, and none for a job that is deleted.
         """
 
     @abc.abstractmethod
@@ -270,7 +296,7 @@ class SqlJobStore(JobStore):
 
     def read_page(self, key: JobKey, query: GranuleQuery, deadline: float | None = None) -> JobPage:
         return self._reading(
-            lambda connection: pages.read_page(connection, _find_job(connection, key), query), deadline
+            lambda connection: pages.read_page(connection, _find_job(connection, key), query, self), deadline
         )
 
     def read_first_pages(
@@ -296,35 +322,48 @@ class SqlJobStore(JobStore):
     def read_changes(
         self, job_pk: int, position: Position, limit: int, deadline: float | None = None
     ) -> ChangeBatch | None:
-        def run(connection: Connection) -> ChangeBatch | None:
-            found = connection.execute(
-                rows.SELECT_JOB.where(_JOB.job_pk == job_pk, _JOB.delete_time.is_(None))
-            ).one_or_none()
-            if found is None:
-                return None
-            return history.read_changes(connection, rows.stored_job_from_row(found), position, limit)
+        def run(end: float) -> ChangeBatch | None:
+            with self.glance(end) as ask:
+                return history.read_changes(ask, self, job_pk, position, limit)
 
-        return self._reading(run, deadline)
+        return self._retry(run, deadline)
+
+    def open_snapshot(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[Snapshot]:
+        def run(connection: Connection) -> Snapshot:
+            stored = _find_job(connection, key)
+            parts = trees.read_sub_jobs(connection, stored)
+            return Snapshot(stored, self._pages(connection, stored.job_pk), parts)
+
+        return self._holding(run, deadline)
+
+    def open_whole(self, key: JobKey, deadline: float | None = None) -> AbstractContextManager[WholeJob]:
+        def run(connection: Connection) -> WholeJob:
+            granules = partial(self._pages, connection, with_documents=True)
+            return documents.read_whole(connection, _find_job(connection, key), granules)
+
+        return self._holding(run, deadline)
 
     @contextmanager
-    def open_snapshot(self, key: JobKey, deadline: float | None = None) -> Iterator[Snapshot]:
-        def start(end: float) -> tuple[AbstractContextManager[Connection], Snapshot]:
+    def _holding(self, work: Callable[[Connection], T], deadline: float | None) -> Iterator[T]:
+        """Do as `_reading` does, and go on with the transaction for as long as the context lasts."""
+
+        def start(end: float) -> tuple[AbstractContextManager[Connection], T]:
             opening = self.read(end)
             connection = opening.__enter__()
             try:
-                stored = _find_job(connection, key)
-                parts = trees.read_sub_jobs(connection, stored)
+                return opening, work(connection)
             except BaseException as error:
                 opening.__exit__(type(error), error, error.__traceback__)
                 raise
-            return opening, Snapshot(stored, self._snapshot_pages(connection, stored.job_pk), parts)
 
-        opening, snapshot = self._retry(start, deadline)
+        opening, opened = self._retry(start, deadline)
         with translated(), _closing(opening):
-            yield snapshot
+            yield opened
 
-    def _snapshot_pages(self, connection: Connection, job_pk: int) -> Iterator[Sequence[Granule]]:
-        for page in pages.read_all(connection, job_pk):
+    def _pages(
+        self, connection: Connection, job_pk: int, *, with_documents: bool = False
+    ) -> Iterator[Sequence[Granule]]:
+        for page in pages.read_all(connection, job_pk, with_documents=with_documents):
             self.renew(connection)
             yield page
 
@@ -333,6 +372,13 @@ class SqlJobStore(JobStore):
             with self.glance(end) as ask:
                 found = ask(self.heads_query(job_pks))
                 return {row[0]: Head(Position(row[1], row[2]), row[3]) for row in found}
+
+        return self._retry(run, None) if job_pks else {}
+
+    def read_failures(self, job_pks: Collection[int]) -> Mapping[int, Failures]:
+        def run(end: float) -> Mapping[int, Failures]:
+            with self.glance(end) as ask:
+                return {row[0]: failures_from_row(row) for row in ask(self.failures_query(job_pks))}
 
         return self._retry(run, None) if job_pks else {}
 

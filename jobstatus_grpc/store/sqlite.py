@@ -15,12 +15,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
-from jobstatus_grpc.store import migrations, rows, schema, trees
+from jobstatus_grpc.store import history, migrations, rows, schema, trees
 from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, News, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
+from jobstatus_grpc.store.sqlite_failures import SqliteFailures
 
 # Asking costs some microseconds, so a commit of another process is seen at once, as people measure it.
 _NEWS_INTERVAL: Final = 0.02
@@ -33,7 +34,7 @@ _JOB_NAMES: Final = ", ".join(f"job.{column.name}" for column in rows.JOB_COLUMN
 _SELECT_ROOT: Final = text(trees.SELECT_ROOT)
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
 _SELECT_GRANULES: Final = f"""
-select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}
+select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document
 from json_each(?) as k cross join granule as g
 where g.job_pk = ?
   and g.collection_id = json_extract(k.value, '$[0]') and g.granule_id = json_extract(k.value, '$[1]')
@@ -49,6 +50,9 @@ from change where job_pk = ? and revision >= ? and kind = {rows.GRANULE_KIND} or
 on conflict (job_pk, collection_id, granule_id) do update
 set {", ".join(f"{name} = excluded.{name}" for name in _GRANULE_NAMES[2:])}
 """  # noqa: S608
+_WRITE_DOCUMENTS: Final = """
+update granule set document = ?4 where job_pk = ?1 and collection_id = ?2 and granule_id = ?3
+"""
 _INSERT_JOBS: Final = f"""
 insert into job ({", ".join(rows.NEW_JOB_COLUMNS)}) values (?{", ?" * len(rows.NEW_JOB_COLUMNS[1:])})
 """  # noqa: S608
@@ -76,7 +80,10 @@ select k.key, json_array({_JOB_NAMES}),
             order by collection_id, granule_id
             limit :most
         ) as g
-    ) end as granules
+    ) end as granules,
+    case when job.details_bytes is not null then (
+        select details from job_document where job_document.job_pk = job.job_pk
+    ) end as details
 from json_each(:wanted) as k cross join job
   on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
 """  # noqa: S608
@@ -85,10 +92,13 @@ select {_JOB_NAMES}
 from json_each(:keys) as k cross join job
   on job.project_id = json_extract(k.value, '$[0]') and job.job_id = json_extract(k.value, '$[1]')
 """  # noqa: S608
+_SELECT_HISTORY: Final = history.statement("json_array({})", "group_concat({})", "length({})", ":{}")
 
 
 class SqliteJobStore(SqlJobStore):
     """A store in an SQLite file, in WAL mode, durable at every commit."""
+
+    failures = SqliteFailures()
 
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
@@ -161,7 +171,7 @@ class SqliteJobStore(SqlJobStore):
         if not keys:
             return now, {}
         found = connection.exec_driver_sql(_SELECT_GRANULES, (json.dumps(keys), job_pk))
-        granules = map(rows.granule_from_row, found)
+        granules = map(rows.granule_with_document, found)
         return now, {granule.key: granule for granule in granules}
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -181,6 +191,9 @@ class SqliteJobStore(SqlJobStore):
         connection.exec_driver_sql(_WRITE_GRANULES, list(first.items()))
         connection.exec_driver_sql(_UPDATE_JOB, jobs)
 
+    def write_granule_documents(self, connection: Connection, documents: Sequence[rows.Row]) -> None:
+        connection.exec_driver_sql(_WRITE_DOCUMENTS, list(documents))
+
     def announce(self, job_pk: int) -> None:
         """Do nothing: other processes see the file change."""
 
@@ -194,6 +207,12 @@ class SqliteJobStore(SqlJobStore):
         limits = [min(page.limit, FIRST_PAGE_GRANULES) for page in wanted]
         keys = [(*page.key, page.limit) for page in wanted]
         return Query(_SELECT_FIRST_PAGES, {"wanted": json.dumps(keys), "most": max(limits) + 1})
+
+    def failures_query(self, job_pks: Collection[int]) -> Query:
+        return self.failures.query(job_pks)
+
+    def history_query(self, job_pk: int, revision: int, limit: int) -> Query:
+        return Query(_SELECT_HISTORY, {"job_pk": job_pk, "revision": revision, "limit": limit})
 
     def _jobs_query(self, keys: Sequence[JobKey]) -> tuple[str, dict[str, Any]]:
         return _SELECT_JOBS, {"keys": json.dumps(keys)}

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from jobstatus_grpc.model import Job, JobKey, Report, WholeJob, job_bytes
+from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob, own_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import StoredJob
 
@@ -70,27 +70,54 @@ def read_path(
 
 def _named(report: Report) -> Iterator[JobKey]:
     yield from claims(report)
+    for job in told_jobs(report):
+        yield job.key
+
+
+def told_jobs(report: Report) -> Iterator[JobReport]:
+    """Yield what a report says of jobs: of its own, and of all below it."""
     told = [report.job] if report.job else []
     while told:
         job = told.pop()
         told += job.sub_jobs
-        yield job.key
+        yield job
 
 
 def read_sub_jobs(connection: Connection, stored: StoredJob) -> Sequence[WholeJob]:
-    """Return the parts of a job with all that is below them, each in the order it was first reported."""
+    """Return the parts of a job, in the order of their first reports, with all below and without details."""
+    return assemble(stored, read_below(connection, stored), lambda below: WholeJob(below.job)).sub_jobs
+
+
+def read_below(connection: Connection, stored: StoredJob) -> Sequence[StoredJob]:
+    """Return the jobs below a job, each after the one it is a part of, in the order of their first reports.
+
+    There may be others of the same tree among them.
+    """
     if not stored.job.sub_jobs.direct:
         return ()
-    below: dict[str, list[WholeJob]] = {}
-    # A sub-job is younger than what it is a part of: read backwards, it comes before it.
+    # A sub-job is younger than what it is a part of.
     younger = _SELECT_BELOW.where(_JOB.root_pk == stored.root_pk, _JOB.job_pk > stored.job_pk)
-    for row in reversed(connection.execute(younger).all()):
-        job = rows.stored_job_from_row(row).job
-        parts = below.pop(job.job_id, [])
-        below.setdefault(job.parent_job_id or "", []).append(WholeJob(job, sub_jobs=parts[::-1]))
-    return below.get(stored.job.job_id, [])[::-1]
+    return [rows.stored_job_from_row(row) for row in connection.execute(younger)]
+
+
+def assemble(
+    stored: StoredJob, below: Sequence[StoredJob], whole: Callable[[StoredJob], WholeJob]
+) -> WholeJob:
+    """Return a job with its parts, each made by `whole` and then given what is below it.
+
+    Args:
+        stored: the job.
+        below: as `read_below` returns them.
+        whole: makes a job without its parts.
+    """
+    parts: dict[str, list[WholeJob]] = {}
+    for each in reversed(below):
+        mine = parts.pop(each.job.job_id, [])
+        made = whole(each)._replace(sub_jobs=mine[::-1])
+        parts.setdefault(each.job.parent_job_id or "", []).append(made)
+    return whole(stored)._replace(sub_jobs=parts.get(stored.job.job_id, ())[::-1])
 
 
 def tree_bytes(jobs: Sequence[WholeJob]) -> int:
-    """Return an upper bound of the bytes that jobs and all below them take in a frame."""
-    return sum(job_bytes(each.job) + tree_bytes(each.sub_jobs) for each in jobs)
+    """Return an upper bound of the bytes that jobs and all below them take in a frame, with their details."""
+    return sum(own_bytes(each.job) + tree_bytes(each.sub_jobs) for each in jobs)

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
+from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
     Change,
+    Details,
     Granule,
     GranuleKey,
     GranuleState,
@@ -18,6 +20,7 @@ from jobstatus_grpc.model import (
     Totals,
     WholeJob,
 )
+from jobstatus_grpc.pace import Pace
 
 # How many granules a page may have that is read together with others'.
 FIRST_PAGE_GRANULES: Final = 100
@@ -45,6 +48,18 @@ class Version(NamedTuple):
     position: Position
 
 
+class Tally(NamedTuple):
+    """What is kept of a job to tell quickly how it gets on.
+
+    Attributes:
+        revision: up to which revision of the job the tables of failures have been kept.
+        pace: how many granules have ended lately; `None` before the first has.
+    """
+
+    revision: int
+    pace: Pace | None = None
+
+
 class StoredJob(NamedTuple):
     """A job's row.
 
@@ -54,6 +69,7 @@ class StoredJob(NamedTuple):
         last_report_time: when a report last arrived, changing something or not; known to the second.
         job: the job.
         root_pk: the row of the root of its tree; its own if it is the root.
+        tally: what is kept of it besides; `None` before a program that keeps it has written the job.
     """
 
     job_pk: int
@@ -61,6 +77,7 @@ class StoredJob(NamedTuple):
     last_report_time: int
     job: Job
     root_pk: int
+    tally: Tally | None = None
 
     @property
     def position(self) -> Position:
@@ -71,6 +88,24 @@ class StoredJob(NamedTuple):
     def version(self) -> Version:
         """The job at the head of its history."""
         return Version(self.job_pk, self.position)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How many of its granules have ended lately."""
+        return None if self.tally is None else self.tally.pace
+
+    @property
+    def tells_failures(self) -> bool:
+        """Whether the tables of failures are as the job is.
+
+        They are not where a program of an older version has written the job last.
+        """
+        return self.tally.revision == self.job.revision if self.tally else not self.job.totals.failed
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether granules of it have failed, and it can be told why."""
+        return self.job.totals.failed > 0 and self.tells_failures
 
 
 class Head(NamedTuple):
@@ -84,7 +119,7 @@ class GranuleQuery(NamedTuple):
     """Which granules of a job a page holds.
 
     Attributes:
-        limit: how many at most; positive.
+        limit: how many at most; 0 for the job alone.
         after: the last key of the page before; `None` for the first page.
         states: only granules in one of these; empty for all.
     """
@@ -101,13 +136,18 @@ class JobPage(NamedTuple):
         stored: the job.
         granules: in key order, together at most `MAX_FRAME_BYTES`.
         more: whether others follow.
-        sub_jobs: the job's parts, without granules, in the order in which they were first reported.
+        sub_jobs: the job's parts with their details, without granules, in the order in which they were first
+            reported.
+        details: the job's.
+        failures: why granules have failed; `None` if none has, and on later pages than the first.
     """
 
     stored: StoredJob
     granules: Sequence[Granule]
     more: bool
     sub_jobs: Sequence[WholeJob] = ()
+    details: Details | None = None
+    failures: Failures | None = None
 
 
 class FirstPage(NamedTuple):

@@ -14,7 +14,7 @@ from workers import Worker
 from bench.accounting import forget_peak, peak_bytes, resident_bytes
 from bench.effort import Effort, Meter, add_costs
 from bench.figures import NO_GOAL, Goal
-from bench.sized import MISSED, Calls, Sized
+from bench.sized import FAILURES, MISSED, Calls, Sized
 from bench.snapshots import take_snapshot
 from bench.stage import ROUNDS, BenchedServer, Key, Stage
 
@@ -108,6 +108,13 @@ def _measure_calls(comparing: Comparing, sized: Sized) -> None:
         sized.sought(deep),
         sized.sought(1),
         "from page 1 on",
+    )
+    comparing.compare(
+        f"GetJobStatus, the {FAILURES} failed of {big} granules",
+        sized.read_failed(sized.big),
+        sized.read_failed(sized.small),
+        "of 1,000",
+        _FLAT,
     )
     comparing.compare(
         f"GetJobStatus, any 1,000 of {big} granules",

@@ -14,7 +14,16 @@ from stored import opened
 
 from bench.stage import BenchedServer, Key, Stage
 from jobstatus import v1 as pb
-from jobstatus_grpc.model import GranuleKey, Position
+from jobstatus_grpc.model import (
+    GranuleKey,
+    GranuleReport,
+    GranuleState,
+    ItemError,
+    JobKey,
+    JobReport,
+    Position,
+    Report,
+)
 from jobstatus_grpc.store.base import StoredJob
 from jobstatus_grpc.tokens import GranulePagePoint, JobFilter, ResumePoint, Tokens
 
@@ -24,8 +33,18 @@ Calls = Iterator[Callable[[], None]]
 PAGE_JOBS = 100
 BATCH = 1000
 MISSED = 100
+FAILURES = 10
 _PROJECT = "many"
 _TIMEOUT = 60.0
+_BIG = JobKey("default", "big")
+_SMALL = JobKey("default", "small")
+
+
+def _failed() -> Iterator[GranuleReport]:
+    """Yield granules that have failed, for a few reasons."""
+    for number in range(1, FAILURES + 1):
+        error = ItemError("AccessDenied", f"tape {number % 3} refused")
+        yield GranuleReport(COLLECTION, name_of(number, "refused"), GranuleState.FAILED, error=error)
 
 
 class Sized:
@@ -41,8 +60,12 @@ class Sized:
         self.jobs = stage.number(1_000_000, 50_000)
         self.granules = stage.number(1_000_000, 20_000)
         fill_jobs(url, _PROJECT, self.jobs)
-        self.big = stage.fill(url, ("default", "big"), self.granules)
-        self.small = stage.fill(url, ("default", "small"), BATCH)
+        with opened(url) as store:
+            for key in (_BIG, _SMALL):
+                # First, so that what is copied of the other granules is the end of the history.
+                store.report(Report(key, JobReport(*key), [*_failed()]))
+        self.big = stage.fill(url, _BIG, self.granules)
+        self.small = stage.fill(url, _SMALL, BATCH)
         with opened(url) as store:
             self._tokens = Tokens(*store.identity)
             # Pages are of the filled jobs: the last of them was reported right before the big one.
@@ -101,7 +124,16 @@ class Sized:
             if before:
                 point = GranulePagePoint(stored.job_pk, GranuleKey(COLLECTION, name_of(before)))
                 request.page_token = self._tokens.granule_page_token(stored.job.key, (), point)
-            yield partial(self._read, request)
+            yield partial(self._read, request, BATCH)
+
+    def read_failed(self, stored: StoredJob) -> Calls:
+        """Read the few granules of a job that have failed."""
+        request = pb.GetJobStatusRequest(
+            project_id=stored.job.project_id,
+            job_id=stored.job.job_id,
+            granule_states=[pb.GRANULE_STATE_FAILED],
+        )
+        return repeat(partial(self._read, request, FAILURES))
 
     def reported(self, stored: StoredJob) -> Calls:
         """Report a change of granules of a job, any thousand."""
@@ -127,8 +159,8 @@ class Sized:
     def _list(self, request: pb.ListJobsRequest, jobs: int) -> None:
         assert len(self._status.ListJobs(request, timeout=_TIMEOUT).jobs) == jobs
 
-    def _read(self, request: pb.GetJobStatusRequest) -> None:
-        assert len(self._status.GetJobStatus(request, timeout=_TIMEOUT).granules) == BATCH
+    def _read(self, request: pb.GetJobStatusRequest, granules: int) -> None:
+        assert len(self._status.GetJobStatus(request, timeout=_TIMEOUT).granules) == granules
 
     def _report(self, request: pb.ReportGranulesRequest) -> None:
         assert self._reports.ReportGranules(request, timeout=_TIMEOUT).applied_count == BATCH

@@ -14,6 +14,7 @@ from jobstatus_grpc.convert import reports, requests
 from jobstatus_grpc.errors import INVALID, MISSING, InvalidRequest
 from jobstatus_grpc.model import (
     Delivery,
+    Details,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -74,6 +75,7 @@ def test_a_whole_report_of_a_job_is_read() -> None:
             end_time=end,
             granules_complete=False,
             labels={"k": "v", "empty": ""},
+            orca=pb.OrcaDetails(totals=pb.OrcaTotals(pending_count=2**63 - 1)),
         ),
         granules=[pb.Granule(collection_id="c", granule_id="g")],
         authoritative=True,
@@ -93,8 +95,18 @@ def test_a_whole_report_of_a_job_is_read() -> None:
         3_000_004,
         False,
         {"k": "v", "empty": ""},
+        details=Details("orca", {"totals": {"pending_count": 2**63 - 1}}),
     )
     assert reports.report_job(request) == Report(JobKey("p", "j"), job, [GranuleReport("c", "g")], True)
+
+
+@pytest.mark.parametrize("system", ["orca", "sdrs", "sfs_turbo"])
+def test_details_are_not_those_of_another_system(system: str) -> None:
+    found = job_faults(system=system, glacier=pb.GlacierDetails(other_fields={"k": "no JSON"}))
+    assert found["glacier"] == f"are not details of the job's system, which is '{system}'"
+    assert set(found) == {"glacier", "glacier.other_fields.k"}
+    for other in ("glacier", "", "GLACIER", "ours"):
+        reports.report_job(pb.ReportJobRequest(job=pb.Job(job_id="j", system=other, glacier={})))
 
 
 def test_a_whole_report_of_granules_is_read() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
-from jobstatus_grpc.convert.resources import granule_to_pb, job_to_pb, totals_to_pb
+from jobstatus_grpc.convert.resources import granule_to_pb, job_to_pb, timestamp, totals_to_pb
 from jobstatus_grpc.convert.wire import delimited, encode_granule, varint
-from jobstatus_grpc.model import Granule, GranuleState, ItemError, Job, JobState, Totals
+from jobstatus_grpc.model import Change, Granule, GranuleState, ItemError, Job, JobState, Totals
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 # From 0001 to 9999, and close to where a number begins to take one byte more.
@@ -83,6 +83,20 @@ def test_a_field_with_a_length_is_read_as_it_was_written(body: bytes) -> None:
     assert pb.WatchJobResponse.FromString(field).resume_token == body
 
 
+@given(granules, numbers, times, st.none() | st.sampled_from(GranuleState))
+def test_a_change_is_the_bytes_that_the_generated_code_makes(
+    granule: Granule, revision: int, when: int, previous: GranuleState | None
+) -> None:
+    change = pb.Change(revision=revision, change_time=timestamp(when))
+    change.granule.granule.CopyFrom(granule_to_pb(granule))
+    if previous is not None:
+        change.granule.previous_state = previous  # type: ignore[assignment]
+
+    encoded = FrameEncoder().change(Change(revision, 0, when, granule, previous, Totals()))
+
+    assert encoded == pb.Changes(changes=[change]).SerializeToString()
+
+
 @given(jobs, st.lists(granules, max_size=5), st.binary(max_size=60), st.binary(min_size=1, max_size=60))
 def test_an_answer_is_the_bytes_that_the_generated_code_makes(
     job: Job, page: list[Granule], next_page: bytes, resume: bytes
@@ -93,7 +107,8 @@ def test_an_answer_is_the_bytes_that_the_generated_code_makes(
         next_page_token=next_page,
         resume_token=resume,
     )
-    assert AnswerEncoder().job_status(job, (), page, next_page, resume) == answer.SerializeToString()
+    encoded = AnswerEncoder().job_status(job, (), None, page, next_page, resume, None)
+    assert encoded == answer.SerializeToString()
 
 
 @given(jobs, st.lists(granules, max_size=5), st.booleans(), st.booleans(), st.binary(max_size=60))

@@ -254,7 +254,7 @@ class _Link:
     async def _pass_on(
         self, waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
     ) -> None:
-        """Pass on what waits, and at the end that it was the end; where nobody takes it any more, lose it."""
+        """Pass on what waits, and at the end that it was the end."""
         data = b"the beginning"
         while data:
             due, data = await waiting.get()
@@ -266,7 +266,9 @@ class _Link:
                 elif not self.lost:
                     writer.write_eof()
             except (OSError, RuntimeError):
+                # As the host would on which nobody takes it any more.
                 self.lost = True
+                self.cut()
 
 
 def _each(links: set[_Link], chosen: Callable[[_Link], bool], do: Callable[[_Link], None]) -> int:

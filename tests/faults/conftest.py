@@ -10,7 +10,7 @@ import pytest
 from postgres import PostgresServer
 
 from faults.cables import Cables
-from faults.findings import PROPERTY, Findings, table
+from faults.findings import CAUGHT, FIGURE, PROPERTY, Findings, table
 from faults.fleet import Fleet
 from faults.trials import Trial
 
@@ -32,19 +32,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what the trials have found."""
+    """Tell what the trials have found, and which seeded bugs were caught."""
     reports = [report for kind in terminalreporter.stats.values() for report in kind]
-    found: list[Any] = [
-        value
-        for report in reports
-        if getattr(report, "when", None) == "call"
-        for name, value in report.user_properties
-        if name == PROPERTY
-    ]
-    if found:
-        terminalreporter.section("faults")
-        for line in table(found):
-            terminalreporter.write_line(line)
+    told: dict[str, list[Any]] = {PROPERTY: [], FIGURE: [], CAUGHT: []}
+    for report in reports:
+        if getattr(report, "when", None) == "call":
+            for name, value in report.user_properties:
+                told.get(name, []).append(value)
+    found = [*(table(told[PROPERTY]) if told[PROPERTY] else ()), *told[FIGURE]]
+    for title, lines in (("faults", found), (f"{len(told[CAUGHT])} seeded bugs caught", told[CAUGHT])):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="module")

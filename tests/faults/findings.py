@@ -9,6 +9,10 @@ from faults.proof import PROMISES
 
 PROPERTY: Final = "trial"
 """The property of a test under which its findings travel."""
+FIGURE: Final = "figure"
+"""The property under which a figure does that is promised, in words."""
+CAUGHT: Final = "caught"
+"""The property under which a seeded bug does, and the tests that have caught it."""
 
 _HEADS: Final = ("fault", "writes before/in/after", "delivered", "watchers", "streams", "back", "verdict")
 

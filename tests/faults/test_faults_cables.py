@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
+from moments import wait_until
 
 from faults.cables import Cable, Cables
 
@@ -83,6 +84,17 @@ def test_what_is_delayed_takes_that_long_each_way(cable: Cable, client: socket.s
     assert said(client, b"hello") == b"hello"
     assert time.monotonic() - begun > 4 / 3 * SHORT
     cable.mend()
+
+
+def test_who_talks_to_somebody_that_is_gone_is_told_so(cable: Cable, client: socket.socket) -> None:
+    cable.delay(SHORT)
+    client.sendall(b"one")
+    time.sleep(3 * SHORT)
+    client.sendall(b"two")
+    time.sleep(1.5 * SHORT)
+    # One has come and was not read, two is on its way back: the client's host answers it with a reset.
+    client.close()
+    wait_until(lambda: cable.ports == set(), "the server's side has ended", 5)
 
 
 def test_half_closed_for_the_client_its_end_comes_to_nobody_else(cable: Cable, client: socket.socket) -> None:

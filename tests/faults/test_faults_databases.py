@@ -14,7 +14,7 @@ from moments import wait_until
 from postgres import PostgresServer
 from processes import ServerProcess
 from proxy import Proxy
-from reporting import PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
+from reporting import FAILED, PENDING, STAGED, SUCCEEDED, Writer, granules, names, read_table
 from watching import SECOND, Ending, RawStream, Watcher, watch_kinds
 
 from jobstatus import v1 as pb
@@ -43,9 +43,10 @@ def test_a_stream_outlives_a_crash_of_the_database(
             return bool(health.Check(request, timeout=10).status == expected)
 
         client.report_job(pb.Job(job_id="j"), granules(PENDING, *names(10)))
+        client.report_granules("j", granules(FAILED, "x", message="torn"))
         assert answers(SERVING)
         with RawStream(server.address, "j", **SECOND) as stream:
-            stream.read_kind("heartbeat")
+            told = stream.read_until(lambda frame: frame.heartbeat.HasField("failures")).heartbeat.failures
             postgres_server.stop("immediate")
             try:
                 stream.read_until(lambda frame: lag(frame) > 1.2)
@@ -56,6 +57,7 @@ def test_a_stream_outlives_a_crash_of_the_database(
                 assert answers(SERVING, "liveness")
                 # In step with the clock: heartbeats neither stop nor hurry while the database is away.
                 beats = [frame.heartbeat for frame in stream.frames[late:]]
+                assert all(beat.failures == told for beat in beats)
                 for before, after in pairwise(beats):
                     passed = after.server_time.ToMicroseconds() - before.server_time.ToMicroseconds()
                     assert 0.8e6 < passed < 2.5e6
@@ -68,7 +70,7 @@ def test_a_stream_outlives_a_crash_of_the_database(
             stream.read_until(lambda frame: frame.revision == result.revision, 10)
             stream.read_until(lambda frame: 0 <= lag(frame) < 2)
             folded = stream.folded
-        assert folded.revisions == list(range(12, result.revision + 1))
+        assert folded.revisions == list(range(14, result.revision + 1))
         assert (len(folded.snapshots), folded.resets) == (1, [])
         assert folded.granules == read_table(client, "j")
 

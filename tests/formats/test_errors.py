@@ -35,6 +35,8 @@ def test_every_form_has_the_keys_its_system_documents() -> None:
     [
         (UNKNOWN, 404, "NotFound", "No granules found for job id 'nope'."),
         (MISSING_ID, 400, "BadRequest", "job_id: is required"),
+        (errors.CredentialsMissing(), 401, "Unauthorized", "the call brings no credentials"),
+        (errors.ScopeMissing("s"), 403, "Forbidden", "the credentials lack the scope s"),
         (errors.StoreUnavailable(), 500, "InternalServerError", "the database does not answer"),
         (JobStatusError(SECRET), 500, "InternalServerError", "Internal server error"),
     ],
@@ -48,6 +50,8 @@ def test_orca(form: str, error: JobStatusError, status: int, kind: str, message:
     ("error", "status", "code"),
     [
         (UNKNOWN, 404, "404"),
+        (errors.CredentialsInvalid(SECRET), 401, "401"),
+        (errors.ProjectForbidden("p"), 403, "403"),
         (BAD_ID, 400, "SDRS.0201"),
         (errors.NotRepresentable("sdrs", [Violation("granules", "it has 1")]), 409, "409"),
         (errors.StoreUnavailable(), 503, "503"),
@@ -67,6 +71,8 @@ def test_sdrs(error: JobStatusError, status: int, code: str) -> None:
     [
         (UNKNOWN, 404, "SFS.TURBO.0019", "Invalid Job Id"),
         (MISSING_ID, 400, "SFS.TURBO.0001", "job_id: is required"),
+        (errors.CredentialsExpired(), 401, "APIGW.0301", str(errors.CredentialsExpired())),
+        (errors.ScopeMissing("s"), 403, "APIGW.0302", "the credentials lack the scope s"),
         (errors.DeadlineExceeded(), 500, "SFS.TURBO.0005", "the deadline passed before the work was done"),
         (JobStatusError(SECRET), 500, "SFS.TURBO.0005", data("sfs_turbo/error_500.json")["errMsg"]),
         (InvalidRequest([Violation("x", "y" * 600)]), 400, "SFS.TURBO.0001", "x: " + "y" * 509),
@@ -83,6 +89,8 @@ def test_sfs_turbo(error: JobStatusError, status: int, code: str, message: str) 
         (UNKNOWN, 404, "ResourceNotFoundException", "Client"),
         (MISSING_ID, 400, "MissingParameterValueException", "Client"),
         (BAD_ID, 400, "InvalidParameterValueException", "Client"),
+        (errors.CredentialsInvalid(), 400, "UnrecognizedClientException", "Client"),
+        (errors.ProjectForbidden("p"), 403, "AccessDeniedException", "Client"),
         (errors.TooManyWatches(9), 400, "ThrottlingException", "Client"),
         (errors.StoreUnavailable(), 500, "ServiceUnavailableException", "Server"),
         (errors.DeadlineExceeded(), 408, "RequestTimeoutException", "Client"),
@@ -99,5 +107,10 @@ def test_glacier(form: str, error: JobStatusError, status: int, code: str, kind:
 
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_what_is_nobodys_business_stays_here(form: str) -> None:
-    for error in (JobStatusError(SECRET), errors.SchemaMismatch(SECRET), errors.HistoryChanged(SECRET)):
+    for error in (
+        JobStatusError(SECRET),
+        errors.CredentialsInvalid(SECRET),
+        errors.SchemaMismatch(SECRET),
+        errors.HistoryChanged(SECRET),
+    ):
         assert SECRET not in str(answer(form, error))

@@ -14,7 +14,7 @@ from shelf import Shelf, parsed, unordered
 from jobstatus_grpc.convert.details import MESSAGES, details_to_pb, read_details
 from jobstatus_grpc.convert.faults import Faults
 from jobstatus_grpc.formats import own_form
-from jobstatus_grpc.model import JobReport
+from jobstatus_grpc.model import JobReport, details_bytes
 
 NAMES = list(FORMS)
 SYSTEMS = ["orca", "sdrs", "sfs-turbo", "glacier"]
@@ -74,7 +74,10 @@ def test_what_is_told_goes_over_the_wire_and_into_a_database(name: str, data: st
     for report in reports_in(found.job):
         details, faults = report.details, Faults()
         assert details is not None
-        wire = MESSAGES[details.system].FromString(details_to_pb(details).SerializeToString())
+        message = details_to_pb(details)
+        # As a field of a job it has a tag of two bytes, and a length.
+        assert message.ByteSize() + 2 + 5 <= details_bytes(details)
+        wire = MESSAGES[details.system].FromString(message.SerializeToString())
         assert read_details(details.system, wire, faults) == details
         assert faults.found == []
         kept += [report.document or "", json.dumps(details.fields)]

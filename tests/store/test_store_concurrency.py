@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import TypeVar
 
 import pytest
 from reports import FAILED, JOB, PENDING, STAGED, SUCCEEDED, count, fold, granule, job, only
+from sqlalchemy import event
 from stored import first_position, granules, history, log_rows, run
 
 from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.model import JobKey, JobState, Report, Totals
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import GranuleQuery, Identity, JobStore, ReportResult
+from jobstatus_grpc.store.sql import SqlJobStore
 
 T = TypeVar("T")
 
@@ -33,24 +36,26 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(begin, works))
+        begun = [pool.submit(begin, work) for work in works]
+    assert [work.exception() for work in begun] == [None] * len(works)
+    return [work.result() for work in begun]
 
 
 def reporter(store: JobStore, reports: Sequence[Report]) -> Callable[[], list[ReportResult]]:
     return lambda: [store.report(report) for report in reports]
 
 
-def check_history(store: JobStore, url: str, results: Sequence[ReportResult]) -> None:
+def check_history(store: JobStore, url: str, results: Sequence[ReportResult], key: JobKey = JOB) -> None:
     """Check that the log, the granules, the totals and the answers tell one story."""
     job_pk = results[0].job_pk
     log = log_rows(url, job_pk)
     assert [row.revision for row in log] == list(range(1, len(log) + 1))
-    stored = store.read_job(JOB)
+    stored = store.read_job(key)
     assert stored.position == (log[-1].revision, log[-1].commit_id)
     changes = history(store, job_pk, first_position(url, job_pk))
     assert len(changes) == len(log) - 1
     folded = fold(changes, after=1)
-    assert sorted(folded.values()) == granules(store, JOB)
+    assert sorted(folded.values()) == granules(store, key)
     assert stored.job.totals == count(folded.values()) == log[-1].totals
     # Each transaction's rows stand together, and each that changed something has rows of its own.
     starts = [
@@ -81,6 +86,60 @@ def test_reports_of_different_granules_at_once_are_all_taken(store: JobStore, da
     assert sum(result.applied for result in results[1:]) == THREADS * 5 * 3
     assert store.read_job(JOB).job.totals == Totals(succeeded=THREADS * 5)
     check_history(store, database_url, results)
+
+
+def test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done(
+    store: SqlJobStore, database_url: str
+) -> None:
+    store.report(job())
+    end = time.monotonic() + 60
+
+    def read() -> str | None:
+        with store.write_locked(end, JOB) as (_, root):
+            return root and root.job.message
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.write_locked(end, JOB) as (connection, _):
+            other = pool.submit(read)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+            connection.exec_driver_sql("update job set message = 'written before'")
+        assert other.result() == "written before"
+
+
+def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked(
+    store: SqlJobStore, database_url: str
+) -> None:
+    if database_url.startswith("sqlite"):
+        # Nobody else reports while the file is locked.
+        return
+    other = open_store(database_url)
+    locked: list[bool] = []
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "for update" in statement and not locked:
+            other.report(job(granule("a")))
+            locked.append(False)
+
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "insert into change" in statement:
+            later = pool.submit(other.report, only(granule("b")))
+            locked[0] = later in wait([later], 0.5).not_done
+
+    try:
+        other.prepare()
+        with ThreadPoolExecutor(2) as pool:
+            event.listen(store.writes, "after_cursor_execute", look)
+            event.listen(store.writes, "before_cursor_execute", write)
+            reporting = pool.submit(store.report, job(granule("c")))
+            wait([reporting])
+        # Before what becomes of two that write at once: the database's own keys keep them apart.
+        assert locked == [True]
+        result = reporting.result()
+        assert result.position.revision == 3
+        assert store.read_job(JOB).job.totals == Totals(pending=3)
+    finally:
+        other.close()
 
 
 def test_reports_of_the_same_granules_at_once_are_merged_one_after_the_other(
@@ -118,13 +177,15 @@ def test_a_granule_reported_by_all_at_once_is_counted_once(store: JobStore, data
 
 
 def test_one_job_created_by_many_at_once_is_one_job(store: JobStore, database_url: str) -> None:
-    works = [reporter(store, [job(granule(f"g{thread}"))]) for thread in range(THREADS)]
-    results = [result for each in at_once(works) for result in each]
-    assert len({result.job_pk for result in results}) == 1
-    assert sum(row.granule_id is None for row in log_rows(database_url, results[0].job_pk)) == 1
-    assert store.read_job(JOB).job.totals == Totals(pending=THREADS)
-    assert run(database_url, "SELECT count(*) FROM job")[0][0] == 1
-    check_history(store, database_url, results)
+    for turn in range(20):
+        key = JobKey("p", f"j{turn}")
+        works = [reporter(store, [job(granule(f"g{thread}"), key=key)]) for thread in range(THREADS)]
+        results = [result for each in at_once(works) for result in each]
+        assert len({result.job_pk for result in results}) == 1
+        assert sum(row.granule_id is None for row in log_rows(database_url, results[0].job_pk)) == 1
+        assert store.read_job(key).job.totals == Totals(pending=THREADS)
+        assert run(database_url, "SELECT count(*) FROM job")[0][0] == turn + 1
+        check_history(store, database_url, results, key)
 
 
 def test_one_job_created_by_two_stores_at_once_is_one_job(store: JobStore, database_url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from moments import wait_until
 from postgres import PostgresServer
 from proxy import Moment, Proxy
-from reports import JOB, STAGED, SUCCEEDED, granule, job, only
+from reports import FAILED, JOB, STAGED, SUCCEEDED, granule, job, only
 from sqlalchemy import make_url
 from stored import granules, log_rows, run
 
@@ -25,7 +25,7 @@ from jobstatus_grpc.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
-from jobstatus_grpc.model import MAX_GRANULE_BYTES, Report, Totals
+from jobstatus_grpc.model import MAX_GRANULE_BYTES, Details, Report, Totals
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobStore, ReportResult
 from jobstatus_grpc.store.postgres import PostgresJobStore
@@ -178,17 +178,22 @@ def check_taken_once(
     assert (stored.job.state, result.totals) == (result.state, log[-1].totals)
     assert result.changed
     assert sum(result.totals) == len(granules(store, JOB))
+    failures = store.read_failures([result.job_pk])[result.job_pk]
+    assert failures.position == result.position
+    assert sum(reason.granule_count for reason in failures.reasons) == result.totals.failed
 
 
 @pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER), (BEFORE, BEFORE)], ids=" then ".join)
 def test_an_update_whose_commit_is_in_doubt_is_taken_once(
     far: JobStore, proxy: Proxy, postgres_url: str, cuts: tuple[Moment, ...]
 ) -> None:
-    far.report(job(granule("a"), granule("b")))
-    report = only(granule("a", STAGED), granule("c", SUCCEEDED), granule("a", SUCCEEDED))
+    far.report(job(granule("a"), granule("b"), granule("f", FAILED), granule("g", FAILED)))
+    report = only(
+        *(granule("a", STAGED), granule("c", SUCCEEDED), granule("a", SUCCEEDED)),
+        *(granule("d", FAILED), granule("e", FAILED), granule("g", SUCCEEDED, attempt=2)),
+    )
     check_taken_once(far, postgres_url, proxy, report, cuts)
-    assert far.read_job(JOB).job.totals == Totals(pending=1, succeeded=2)
-    assert far.read_job(JOB).job.revision == 7
+    assert far.read_job(JOB).job.totals == Totals(pending=1, succeeded=3, failed=3)
 
 
 @pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER), (BEFORE, BEFORE)], ids=" then ".join)
@@ -199,6 +204,28 @@ def test_a_creation_whose_commit_is_in_doubt_is_taken_once(
     check_taken_once(far, postgres_url, proxy, report, cuts)
     assert far.read_job(JOB).job.revision == 4
     assert run(postgres_url, "SELECT count(*) FROM job")[0][0] == 1
+
+
+@pytest.mark.parametrize("cuts", [(BEFORE,), (AFTER,), (BEFORE, AFTER)], ids=" then ".join)
+def test_what_is_kept_of_a_report_in_doubt_is_kept_once(
+    far: JobStore, proxy: Proxy, postgres_url: str, cuts: tuple[Moment, ...]
+) -> None:
+    first, last = Details("sdrs", {"resource_id": "1"}), Details("sdrs", {"resource_id": "2"})
+    far.report(job(granule("a", document="1"), granule("b"), details=first, document="1"))
+    proxy.cut_commits(*cuts)
+    result = far.report(
+        job(granule("a", document=""), granule("b", document="2"), details=last, document="2")
+    )
+    assert (result.applied, result.unchanged, result.position.revision) == (1, 2, 4)
+    # Of this one nothing is found in the log: it is written again, and is what it was.
+    proxy.cut_commits(*cuts)
+    result = far.report(job(granule("b", document="3"), document="3"))
+    assert (result.unchanged, result.changed, result.position.revision) == (2, False, 4)
+    assert proxy.commits_cut == 2 * len(cuts)
+    with far.open_whole(JOB) as whole:
+        assert (whole.details, whole.document) == (last, "3")
+        assert [each.document for each in whole.granules] == [None, "3"]
+    assert run(postgres_url, "select count(*) from job_document") == [(1,)]
 
 
 @pytest.mark.parametrize("cut", [BEFORE, AFTER])
@@ -345,8 +372,11 @@ def test_a_stopped_server_is_unavailable_in_time_and_works_again_when_it_is_back
 
 
 def test_a_committed_report_survives_a_crash_of_the_server(
-    store: JobStore, postgres_server: PostgresServer
+    store: JobStore, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
+    store.report(job())
+    # What is committed durably takes along all that was committed before.
+    run(postgres_url, "create table durable ()")
     for turn in range(3):
         result = store.report(job(granule(f"g{turn}", SUCCEEDED)))
         postgres_server.stop("immediate")

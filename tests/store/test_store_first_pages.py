@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from reports import JOB, STAGED, SUCCEEDED, granule, job, only
 from stored import connected, run
 
 from jobstatus_grpc.errors import DeadlineExceeded, StoreUnavailable
-from jobstatus_grpc.model import GranuleReport, ItemError, JobKey, JobState
+from jobstatus_grpc.model import Details, GranuleReport, ItemError, JobKey, JobState
 from jobstatus_grpc.store import open_store, schema
 from jobstatus_grpc.store.base import (
     FIRST_PAGE_GRANULES,
@@ -47,9 +49,14 @@ def alone(store: JobStore, wanted: Sequence[FirstPage]) -> list[JobPage]:
     return [
         store.read_page(page.key, GranuleQuery(page.limit))
         if page.limit
-        else JobPage(store.read_job(page.key), (), False)
+        else store.read_page(page.key, GranuleQuery(0))
         for page in wanted
     ]
+
+
+def details_of(text: str) -> Details:
+    """Return details that tell a text."""
+    return Details("sdrs", {"resource_id": text, "other_fields": {text: json.dumps(text), "n": str(2**64)}})
 
 
 def read_one(store: JobStore, key: JobKey, limit: int) -> JobPage | NoPage:
@@ -81,9 +88,12 @@ def test_every_field_is_read_as_it_is_alone(store: JobStore) -> None:
     reports += [GranuleReport("", f"empty-{index}", native_state="") for index in range(3)]
     for name in ODD:
         key = JobKey(name, name)
-        store.report(job(*reports, key=key, description=name, state=JobState.FAILED, labels={name: name}))
-    wanted = [FirstPage(JobKey(name, name), 100) for name in ODD]
-    assert store.read_first_pages(wanted) == alone(store, wanted)
+        fields: dict[str, Any] = {"description": name, "labels": {name: name}}
+        store.report(job(*reports, key=key, state=JobState.FAILED, details=details_of(name), **fields))
+    wanted = [FirstPage(JobKey(name, name), limit) for name in ODD for limit in (0, 100)]
+    found = store.read_first_pages(wanted)
+    assert found == alone(store, wanted)
+    assert [page.details for page in found[::2] if isinstance(page, JobPage)] == [*map(details_of, ODD)]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +233,7 @@ def test_pages_are_found_by_their_indexes_whatever_the_database_knows_of_its_tab
         f"insert into granule (job_pk, {granules}) select job.job_pk, {granules} "
         "from (select job_pk from job where job_id <> 'restore-1') as job "
         "cross join (select * from granule) as granule",
+        "insert into job_document (job_pk, details) select job_pk, '{}' from job",
     )
     keys = [JobKey("default", f"j{number}") for number in range(100)]
     wanted = [FirstPage(key, 1000) for key in keys]
@@ -235,6 +246,7 @@ def test_pages_are_found_by_their_indexes_whatever_the_database_knows_of_its_tab
             assert "SCAN k" in pages
             assert "SEARCH job USING INDEX sqlite_autoindex_job_1 (project_id=? AND job_id=?)" in pages
             assert "SEARCH granule USING PRIMARY KEY (job_pk=?)" in pages
+            assert "SEARCH job_document USING INTEGER PRIMARY KEY (rowid=?)" in pages
             assert "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)" in heads
             assert "SCAN job" not in pages + heads
             assert "SCAN granule" not in pages
@@ -242,6 +254,7 @@ def test_pages_are_found_by_their_indexes_whatever_the_database_knows_of_its_tab
         else:
             assert "Index Scan using job_project_id_job_id_key on job" in pages
             assert "Index Scan using granule_pkey on granule" in pages
+            assert "Index Scan using job_document_pkey on job_document" in pages
             assert "job_pkey" in heads
             assert "Seq Scan" not in pages + heads
             assert "Sort" not in pages

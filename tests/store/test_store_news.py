@@ -5,18 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from moments import wait_until
 from postgres import PostgresServer
 from reports import JOB, STAGED, granule, job, only
 from sqlalchemy import make_url
+from stored import run
 
 from jobstatus_grpc.model import JobKey, NewsMode
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import JobStore, News, NewsSource
 
 LISTENING = "lower(left(query, 6)) = 'listen'"
+
+# Half a second at the end of each transaction that appends to a history, before its commit.
+SLOW_COMMITS = """
+create function wait() returns trigger language plpgsql as 'begin perform pg_sleep(0.5); return null; end';
+create constraint trigger wait after insert on change deferrable initially deferred
+    for each row execute function wait()
+"""
 
 
 @pytest.fixture
@@ -105,6 +114,21 @@ def test_commits_of_many_jobs_are_all_heard(store: JobStore, news: NewsSource) -
         heard = news.wait(1)
         missing = set() if heard.everything else missing - heard.job_pks
     assert not missing
+
+
+def test_a_commit_is_no_news_before_others_can_read_it(
+    store: JobStore, other: JobStore, news: NewsSource, database_url: str
+) -> None:
+    job_pk = store.report(job(granule("a"))).job_pk
+    hear(news, of(job_pk))
+    settle(news)
+    if mode_on(database_url) is NewsMode.NOTIFY:
+        run(database_url, SLOW_COMMITS)
+    with ThreadPoolExecutor(1) as pool:
+        reporting = pool.submit(store.report, only(granule("a", STAGED)))
+        hear(news, of(job_pk))
+        found = other.read_job(JOB).position
+        assert found == reporting.result().position
 
 
 def test_a_commit_while_nobody_waits_is_heard_afterwards(store: JobStore, news: NewsSource) -> None:

@@ -107,6 +107,8 @@ def test_the_key_columns_are_ordered_by_bytes_whatever_the_locale(postgres_url: 
     assert [tuple(row) for row in rows] == [
         ("change", "collection_id"),
         ("change", "granule_id"),
+        ("failed_granule", "collection_id"),
+        ("failed_granule", "granule_id"),
         ("granule", "collection_id"),
         ("granule", "granule_id"),
         ("job", "job_id"),

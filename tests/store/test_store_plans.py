@@ -11,10 +11,20 @@ import pytest
 from filled import COLLECTION, fill_granules, fill_jobs, name_of
 from plans import TABLES, Cost, Explained
 from postgres import PostgresServer
-from reports import STAGED, granule
+from reports import FAILED, STAGED, granule
 from stored import run
 
-from jobstatus_grpc.model import GranuleKey, GranuleReport, JobKey, JobReport, JobState, Position, Report
+from jobstatus_grpc.model import (
+    Details,
+    GranuleKey,
+    GranuleReport,
+    GranuleState,
+    JobKey,
+    JobReport,
+    JobState,
+    Position,
+    Report,
+)
 from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobQuery, JobStore, StoredJob
 from jobstatus_grpc.store.sql import SqlJobStore
@@ -29,6 +39,14 @@ _SLACK: Final = 20
 _BIG: Final = JobKey("many", "big")
 _GONE: Final = JobKey("many", "gone")
 _FUTURE: Final = 2**62
+
+_FAILURES: Final = 10
+
+
+def _failed_name(number: int) -> str:
+    """Return the name of a granule that fails, near the end of all."""
+    return name_of(_SMALL - 100 * number)
+
 
 _UNCALLED: Final = {"prepare", "identity", "listen", "close"}
 
@@ -57,10 +75,40 @@ class Filled(NamedTuple):
         query = GranuleQuery(1000, None if after is None else GranuleKey(COLLECTION, name_of(after)))
         assert len(self.store.read_page(_BIG, query).granules) == 1000
 
+    def read_failed(self) -> None:
+        """Read the few granules that have failed."""
+        page = self.store.read_page(_BIG, GranuleQuery(1000, None, [FAILED]))
+        assert [one.granule_id for one in page.granules] == sorted(map(_failed_name, range(_FAILURES)))
+        assert page.failures is not None
+        assert len(page.failures.reasons) == _FAILURES // 2
+
+    def fail(self, state: GranuleState, attempt: int) -> None:
+        """Have granules fail, or leave that."""
+        granules = [
+            GranuleReport(COLLECTION, _failed_name(number), state, attempt=attempt, message=f"{number % 5}")
+            for number in range(_FAILURES)
+        ]
+        assert self.store.report(Report(_BIG, None, granules)).applied == _FAILURES
+
     def read_beginning(self) -> None:
         """Read the first pages of a snapshot."""
         with self.store.open_snapshot(_BIG) as snapshot:
             assert len(list(islice(snapshot.pages, 3))) == 3
+
+    def read_whole(self) -> None:
+        """Read a whole job, and the first of its granules."""
+        with self.store.open_whole(_BIG) as whole:
+            assert whole.details is not None
+            assert len(list(islice(whole.granules, 900))) == 900
+
+    def report_documents(self, text: str) -> None:
+        """Report details and documents of the job and of granules that are there."""
+        details = Details("sdrs", {"resource_id": text})
+        told = JobReport(*_BIG, details=details, document=text)
+        granules = [
+            GranuleReport(COLLECTION, name_of(self.size // 3 + index), document=text) for index in range(1000)
+        ]
+        assert self.store.report(Report(_BIG, told, granules)).applied == 1
 
     def read_changes(self, missed: int) -> None:
         """Read the last changes."""
@@ -125,6 +173,16 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "report, a granule": lambda filled: filled.report(1, 1),
     "report, 1000 granules": lambda filled: filled.report(1000, filled.size // 2),
     "report, 1000 new granules": lambda filled: filled.report(1000, filled.size + 1),
+    "report, details and documents": lambda filled: filled.report_documents("1"),
+    "report, details and documents again": lambda filled: filled.report_documents("2"),
+    "open_whole": lambda filled: filled.read_whole(),
+    "report, granules that fail": lambda filled: filled.fail(FAILED, 1),
+    "report, granules that fail again": lambda filled: filled.fail(FAILED, 2),
+    "read_page, the failed": lambda filled: filled.read_failed(),
+    "read_failures": lambda filled: filled.store.read_failures([filled.big.job_pk]),
+    "read_first_pages, of a job with failures": lambda filled: filled.read_first_pages(),
+    "report, granules that are tried again": lambda filled: filled.fail(STAGED, 3),
+    "report, granules that fail at last": lambda filled: filled.fail(FAILED, 3),
     "prune_changes": lambda filled: filled.store.prune_changes(_FUTURE, filled.big.job_pk - 1),
     "prune_changes, nothing to do": lambda filled: filled.store.prune_changes(_FUTURE, 1),
     "prune_jobs": lambda filled: filled.prune_ended(),
@@ -144,7 +202,9 @@ def _fill(url: str, size: int) -> StoredJob:
     fill_jobs(url, "many", size, "gone", deleted=True)
     fill_jobs(url, "many", size, "new")
     fill_jobs(url, "late", size)
-    return fill_granules(url, _BIG, size)
+    big = fill_granules(url, _BIG, size)
+    run(url, "insert into job_document (job_pk, document) select job_pk, 'a document' from job")
+    return big
 
 
 def _fill_unseen(url: str, size: int) -> StoredJob:

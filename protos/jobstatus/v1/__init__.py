@@ -4,6 +4,16 @@ from jobstatus import v1 as pb
 """
 
 from jobstatus.v1.details_pb2 import *  # noqa: F403
+from jobstatus.v1.job_document_service_pb2 import *  # noqa: F403
+from jobstatus.v1.job_document_service_pb2_grpc import (
+    JobDocumentServiceServicer as JobDocumentServiceServicer,
+)
+from jobstatus.v1.job_document_service_pb2_grpc import (
+    JobDocumentServiceStub as JobDocumentServiceStub,
+)
+from jobstatus.v1.job_document_service_pb2_grpc import (
+    add_JobDocumentServiceServicer_to_server as add_JobDocumentServiceServicer_to_server,
+)
 from jobstatus.v1.job_report_service_pb2 import *  # noqa: F403
 from jobstatus.v1.job_report_service_pb2_grpc import (
     JobReportServiceServicer as JobReportServiceServicer,

@@ -59,16 +59,20 @@ class GetJobStatusRequest(_message.Message):
     def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[bytes] = ..., granule_states: _Optional[_Iterable[_Union[_resources_pb2.GranuleState, str]]] = ..., view: _Optional[_Union[JobView, str]] = ...) -> None: ...
 
 class GetJobStatusResponse(_message.Message):
-    __slots__ = ("job", "granules", "next_page_token", "resume_token")
+    __slots__ = ("job", "granules", "next_page_token", "resume_token", "failures", "progress")
     JOB_FIELD_NUMBER: _ClassVar[int]
     GRANULES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     job: _resources_pb2.Job
     granules: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Granule]
     next_page_token: bytes
     resume_token: bytes
-    def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., granules: _Optional[_Iterable[_Union[_resources_pb2.Granule, _Mapping]]] = ..., next_page_token: _Optional[bytes] = ..., resume_token: _Optional[bytes] = ...) -> None: ...
+    failures: _resources_pb2.FailureDigest
+    progress: _resources_pb2.Progress
+    def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., granules: _Optional[_Iterable[_Union[_resources_pb2.Granule, _Mapping]]] = ..., next_page_token: _Optional[bytes] = ..., resume_token: _Optional[bytes] = ..., failures: _Optional[_Union[_resources_pb2.FailureDigest, _Mapping]] = ..., progress: _Optional[_Union[_resources_pb2.Progress, _Mapping]] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ("project_id", "page_size", "page_token", "states", "system", "job_type", "labels", "parent_job_id")
@@ -242,16 +246,20 @@ class GranuleChange(_message.Message):
     def __init__(self, granule: _Optional[_Union[_resources_pb2.Granule, _Mapping]] = ..., previous_state: _Optional[_Union[_resources_pb2.GranuleState, str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("server_time", "lag", "last_report_time", "news_mode")
+    __slots__ = ("server_time", "lag", "last_report_time", "news_mode", "failures", "progress")
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     LAG_FIELD_NUMBER: _ClassVar[int]
     LAST_REPORT_TIME_FIELD_NUMBER: _ClassVar[int]
     NEWS_MODE_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     server_time: _timestamp_pb2.Timestamp
     lag: _duration_pb2.Duration
     last_report_time: _timestamp_pb2.Timestamp
     news_mode: NewsMode
-    def __init__(self, server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., news_mode: _Optional[_Union[NewsMode, str]] = ...) -> None: ...
+    failures: _resources_pb2.FailureDigest
+    progress: _resources_pb2.Progress
+    def __init__(self, server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_report_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., news_mode: _Optional[_Union[NewsMode, str]] = ..., failures: _Optional[_Union[_resources_pb2.FailureDigest, _Mapping]] = ..., progress: _Optional[_Union[_resources_pb2.Progress, _Mapping]] = ...) -> None: ...
 
 class Reset(_message.Message):
     __slots__ = ("reason",)
@@ -266,7 +274,11 @@ class Reconnect(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Completed(_message.Message):
-    __slots__ = ("job",)
+    __slots__ = ("job", "failures", "progress")
     JOB_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     job: _resources_pb2.Job
-    def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ...) -> None: ...
+    failures: _resources_pb2.FailureDigest
+    progress: _resources_pb2.Progress
+    def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., failures: _Optional[_Union[_resources_pb2.FailureDigest, _Mapping]] = ..., progress: _Optional[_Union[_resources_pb2.Progress, _Mapping]] = ...) -> None: ...

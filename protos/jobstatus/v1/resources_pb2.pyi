@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from jobstatus.v1 import details_pb2 as _details_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -37,7 +38,7 @@ GRANULE_STATE_SUCCEEDED: GranuleState
 GRANULE_STATE_FAILED: GranuleState
 
 class Job(_message.Message):
-    __slots__ = ("project_id", "job_id", "parent_job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error", "create_time", "begin_time", "end_time", "update_time", "totals", "granules_complete", "sub_jobs", "labels", "revision")
+    __slots__ = ("project_id", "job_id", "parent_job_id", "system", "job_type", "state", "native_state", "attempt", "description", "message", "error", "create_time", "begin_time", "end_time", "update_time", "totals", "granules_complete", "sub_jobs", "labels", "revision", "orca", "sdrs", "sfs_turbo", "glacier")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +66,10 @@ class Job(_message.Message):
     SUB_JOBS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ORCA_FIELD_NUMBER: _ClassVar[int]
+    SDRS_FIELD_NUMBER: _ClassVar[int]
+    SFS_TURBO_FIELD_NUMBER: _ClassVar[int]
+    GLACIER_FIELD_NUMBER: _ClassVar[int]
     project_id: str
     job_id: str
     parent_job_id: str
@@ -85,7 +90,11 @@ class Job(_message.Message):
     sub_jobs: _containers.RepeatedCompositeFieldContainer[Job]
     labels: _containers.ScalarMap[str, str]
     revision: int
-    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., parent_job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., sub_jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ...) -> None: ...
+    orca: _details_pb2.OrcaDetails
+    sdrs: _details_pb2.SdrsDetails
+    sfs_turbo: _details_pb2.SfsTurboDetails
+    glacier: _details_pb2.GlacierDetails
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., parent_job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., sub_jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ..., orca: _Optional[_Union[_details_pb2.OrcaDetails, _Mapping]] = ..., sdrs: _Optional[_Union[_details_pb2.SdrsDetails, _Mapping]] = ..., sfs_turbo: _Optional[_Union[_details_pb2.SfsTurboDetails, _Mapping]] = ..., glacier: _Optional[_Union[_details_pb2.GlacierDetails, _Mapping]] = ...) -> None: ...
 
 class Granule(_message.Message):
     __slots__ = ("collection_id", "granule_id", "state", "native_state", "attempt", "error", "message", "request_time", "end_time", "update_time", "revision")
@@ -134,3 +143,45 @@ class ItemError(_message.Message):
     code: str
     reason: str
     def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class FailureDigest(_message.Message):
+    __slots__ = ("revision", "reasons", "other_count")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    reasons: _containers.RepeatedCompositeFieldContainer[FailureReason]
+    other_count: int
+    def __init__(self, revision: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[FailureReason, _Mapping]]] = ..., other_count: _Optional[int] = ...) -> None: ...
+
+class FailureReason(_message.Message):
+    __slots__ = ("code", "reason", "granule_count", "first_time", "last_time", "sample_granules")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_GRANULES_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    reason: str
+    granule_count: int
+    first_time: _timestamp_pb2.Timestamp
+    last_time: _timestamp_pb2.Timestamp
+    sample_granules: _containers.RepeatedCompositeFieldContainer[GranuleKey]
+    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ..., granule_count: _Optional[int] = ..., first_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sample_granules: _Optional[_Iterable[_Union[GranuleKey, _Mapping]]] = ...) -> None: ...
+
+class GranuleKey(_message.Message):
+    __slots__ = ("collection_id", "granule_id")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_ID_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    granule_id: str
+    def __init__(self, collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("ended_per_second", "estimated_end_time")
+    ENDED_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ended_per_second: float
+    estimated_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, ended_per_second: _Optional[float] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -30,7 +30,9 @@ def test_clocks_that_jump_disturb_nothing(
         execute(database_url, SHIFTING_CLOCK)
 
     def set_clocks(seconds: int) -> None:
-        offset.write_text(str(seconds))
+        # Whoever reads it meanwhile reads the one or the other.
+        offset.with_suffix(".new").write_text(str(seconds))
+        offset.with_suffix(".new").rename(offset)
         if not file:
             execute(database_url, f"update public.clock_shift set seconds = {seconds}")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from faults.clients import Load
+from faults.findings import FIGURE
 from faults.fleet import Fleet
 from faults.proof import Allowed
 from faults.recordings import now
@@ -16,7 +17,7 @@ KILLS = 20
 
 
 def test_servers_killed_twenty_times_lose_nothing_and_watchers_are_back_in_three_seconds(
-    fleet: Fleet, trial: Callable[..., Trial]
+    fleet: Fleet, trial: Callable[..., Trial], record_property: Callable[[str, object], None]
 ) -> None:
     kills = []
     with trial(f"SIGKILL of one of three servers, {KILLS} times", fleet, load=Load(watchers=84)) as run:
@@ -30,15 +31,22 @@ def test_servers_killed_twenty_times_lose_nothing_and_watchers_are_back_in_three
                 fleet.start(fleet.servers[number])
                 run.flow(20)
         run.flow()
-    assert run.delivered >= 100_000
     broken = [
         (moment, back)
         for moment, number in kills
         for back in run.backs
         if 0 <= back.broke - moment < 1 and back.was == number
     ]
+    took = sorted(back.back - moment for moment, back in broken)
+    record_property(
+        FIGURE,
+        f"{KILLS} SIGKILLs: {run.delivered:,} changes delivered (to be 100,000), none lost, doubled or out of"
+        f" order; {len(took)} watchers back on another server, half of them {took[len(took) // 2]:.2f} s and"
+        f" all {took[-1]:.2f} s after the kill (to be 3 s)",
+    )
+    assert run.delivered >= 100_000
     assert len(broken) >= 10 * KILLS
-    assert max(back.back - moment for moment, back in broken) < 3
+    assert took[-1] < 3
     assert all(back.now != back.was for _, back in broken)
 
 
