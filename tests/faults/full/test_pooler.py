@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs the Debian packag
 TESTS: Final = Path(__file__).parents[2]
 # What is about notifications, about servers that are stopped, or sets up sessions, is not for a pooler.
 CONTRACT: Final = (
-    *("arrays", "batches", "changes", "concurrency", "deletion", "first_pages", "lists", "pages", "plans"),
-    *("pruning", "reports", "together", "trees"),
+    *("arrays", "batches", "changes", "concurrency", "deletion", "documents", "failures", "first_pages"),
+    *("lists", "lossless", "pages", "plans", "pruning", "reports", "together", "trees"),
 )
 
 
