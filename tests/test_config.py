@@ -364,3 +364,15 @@ def test_the_command_shows_what_counts_without_secrets_and_its_words_are_a_file_
     assert ServerConfig.from_environment({}, config=str(file)) == expected
     done = run_command("config", "--config", str(file), env={"JOBSTATUS_WORKERS": "none"})
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_commands_that_look_after_the_database_find_it_in_the_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text(f'database_url = "sqlite:///{tmp_path}/jobs.db"\n')
+    for command in (("upgrade",), ("prune", "--jobs-older-than", "7d")):
+        done = run_command("db", *command, env={"JOBSTATUS_CONFIG": str(file)})
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "jobs.db").exists()
+    file.write_text("database_url = []")
+    done = run_command("db", "upgrade", env={"JOBSTATUS_CONFIG": str(file)})
+    assert (done.returncode, "database_url: is not a text" in done.stderr) == (2, True)

@@ -184,6 +184,19 @@ def client_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
     return found
 
 
+def database_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what the file of settings tells the commands that look after the database.
+
+    Raises:
+        ConfigInvalid: the file cannot be read, or the URL is no text.
+    """
+    found = read_settings(environ.get(FILE_VARIABLE, "")).get("database_url")
+    try:
+        return {} if found is None else {"database_url": text_of(found)}
+    except ValueError as error:
+        raise ConfigInvalid([Violation("database_url", str(error))]) from None
+
+
 def _given(
     name: str, environ: Mapping[str, str], filed: Mapping[str, Any], overrides: Mapping[str, object]
 ) -> tuple[str, object]:
