@@ -138,7 +138,7 @@ class ServerConfig:
             **overrides: by the names of the attributes; `None` is as good as none.
 
         Raises:
-            ConfigInvalid: names every bad value and every unknown key, of the file and of the environment, and
+            ConfigInvalid: names every bad value and every unknown key of the file and the environment, and
                 repeats no URL.
         """
         path = str(overrides.pop("config", None) or environ.get(FILE_VARIABLE) or "")
