@@ -109,6 +109,13 @@ def test_a_server_that_is_not_there_leaves_with_4_and_a_hint() -> None:
     )
 
 
+@pytest.mark.parametrize("server", ["127.0.0.1", "http://127.0.0.1:1"])
+def test_an_address_of_another_kind_has_a_hint_of_its_own(server: str) -> None:
+    done = run_command("get", "j", "--server", server)
+    assert done.returncode == 4
+    assert f"hint: a server's address is HOST:PORT, as 127.0.0.1:50051; this was '{server}'" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["get", "watch", "delete"])
 def test_a_job_that_is_not_there_leaves_with_3(cli: Cli, command: str) -> None:
     done = cli(command, "nope")
