@@ -93,8 +93,8 @@ def test_jobs_of_one_array_are_taken_or_refused_each_for_itself(
 @pytest.mark.parametrize(
     ("document", "words", "field"),
     [
-        ({}, "is of no form that is known here", "$"),
-        (b"7", "is of no form that is known here", "$"),
+        ({}, "is of none of the forms that are known here", "$"),
+        (b"7", "is of none of the forms that are known here", "$"),
         ({"job_id": "a\0b", "status": "SUCCESS"}, "must not contain control characters", "$.job_id"),
         (b'{"job_id": "a", "status": "SUCCESS", "status": "FAIL"}', "is there more than once", "$.status"),
         ({"JobId": "a", "StatusCode": 1}, "must be a string, is a number", "$.StatusCode"),
