@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -19,6 +22,11 @@ _READY: Final = "jobstatus_ready"
 _LIVE: Final = "livesum"
 # Workers that die again and again leave a file each time.
 _DEAD_KEPT: Final = 100
+# How often files of other processes are read before it counts that they cannot be, and seconds between.
+_TRIES: Final = 5
+_PAUSE: Final = 0.05
+
+T = TypeVar("T")
 
 
 class Standing(NamedTuple):
@@ -141,11 +149,11 @@ class SharedMetrics:
 
     def text(self) -> bytes:
         """Return all of them, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return _whole(lambda: generate_latest(self._registry))
 
     def ready(self) -> bool:
         """Return whether one of the processes answers calls."""
-        return bool(self._registry.get_sample_value(_READY))
+        return bool(_whole(lambda: self._registry.get_sample_value(_READY)))
 
     def forget(self, pid: int) -> None:
         """Take that a process has ended: what it counted stays, how it stood does not.
@@ -157,3 +165,12 @@ class SharedMetrics:
         if len(self._dead) > _DEAD_KEPT:
             for file in Path(self.directory).glob(f"*_{self._dead.popleft()}.db"):
                 file.unlink()
+
+
+def _whole(read: Callable[[], T]) -> T:
+    """Return what is read, again where a process that begins or ends had a file half made or gone."""
+    for _ in range(_TRIES - 1):
+        with suppress(OSError, ValueError, KeyError, struct.error):
+            return read()
+        time.sleep(_PAUSE)
+    return read()
