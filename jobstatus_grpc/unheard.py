@@ -7,6 +7,9 @@ from typing import Final
 
 _MOST: Final = 10_000
 
+ANY_TIME: Final = 0.0
+"""A moment since which there may always have been news."""
+
 
 class Unheard:
     """When there were news of jobs that nobody followed at that moment.
@@ -17,7 +20,7 @@ class Unheard:
 
     def __init__(self) -> None:
         self._moments: dict[int, float] = {}
-        self._forgotten = 0.0
+        self._forgotten = ANY_TIME
 
     def note(self, job_pk: int) -> None:
         """Have there be news of a job now."""

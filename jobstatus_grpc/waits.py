@@ -7,7 +7,6 @@ there is a job beside all who wait for one.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -17,6 +16,7 @@ from jobstatus_grpc.feeds import Feed, Replaced
 from jobstatus_grpc.model import Job, JobKey
 from jobstatus_grpc.reads import StatusReader
 from jobstatus_grpc.store.base import StoredJob
+from jobstatus_grpc.unheard import ANY_TIME
 from jobstatus_grpc.watch import WatchHub
 
 # How long a call rests, in seconds, before it asks a store again that did not answer, or that has another
@@ -88,7 +88,6 @@ class Wait:
         self._alarm = Alarm()
         self._answered = False
         self._found = False
-        self._read_from = 0.0
 
     async def run(self) -> Waited:
         """Return what is true when the waiting ends.
@@ -119,7 +118,7 @@ class Wait:
         while stored is None:
             if self._hub.draining:
                 raise ServerDraining
-            late, self._read_from = self._late, time.monotonic()
+            late = self._late
             try:
                 stored = await self._reader.read_job(self._query.key, self._query.deadline)
             except StoreUnavailable:
@@ -141,11 +140,9 @@ class Wait:
 
     async def _follow(self, stored: StoredJob) -> StoredJob | None:
         """Return the job as soon as what is waited for holds; `None` if it has to be read again."""
-        feed = self._hub.join(stored, stored.position, self._read_from, self._alarm)
+        # A new feed looks whatever it has heard: a call has no time to wait for a poll.
+        feed = self._hub.join(stored, stored.position, ANY_TIME, self._alarm)
         try:
-            if len(feed.watchers) == 1:
-                # Nobody could be told of what was committed between the reading and the joining.
-                feed.look()
             return await self._stand_by(feed) if await self._meet(feed, stored) else None
         finally:
             self._hub.leave(feed, self._alarm)

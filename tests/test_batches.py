@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobstatus_grpc import batches
 from jobstatus_grpc.batches import Batches
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, StoreUnavailable
 
@@ -216,3 +217,30 @@ def test_at_most_a_hundred_go_together_the_oldest_first() -> None:
         await outcomes([*first, *tasks])
 
     assert play(scene).batches == [["a"], names[:100], names[100:200], names[200:]]
+
+
+def test_who_asks_again_at_once_goes_with_those_who_have_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However long this test is kept from its turn.
+    monkeypatch.setattr(batches, "_LONGEST_REST", PATIENCE)
+
+    async def scene(room: Room) -> None:
+        (first,) = room.ask("a")
+        await room.begun()
+        waiting = room.ask("b")
+        room.allow()
+        await first
+        assert await outcomes([*waiting, *room.ask("c")]) == ["b2", "c2"]
+
+    assert play(scene).batches == [["a"], ["b", "c"]]
+
+
+def test_a_batch_begins_though_somebody_asks_at_every_turn() -> None:
+    async def scene(room: Room) -> None:
+        room.allow()
+        first, asked = room.ask("a"), []
+        while not first[0].done():
+            asked += room.ask("b")
+            await asyncio.sleep(0)
+        assert await outcomes(asked)
+
+    assert play(scene).batches[0] == ["a", "b"]

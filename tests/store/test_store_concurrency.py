@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 from reports import FAILED, JOB, PENDING, STAGED, SUCCEEDED, count, fold, granule, job, only
 from sqlalchemy import event
-from stored import first_position, granules, history, log_rows, run
+from stored import first_position, granules, history, log_rows, opened, run
 
 from jobstatus_grpc.errors import JobNotFound
 from jobstatus_grpc.model import JobKey, JobState, Report, Totals
@@ -107,13 +107,7 @@ def test_a_job_is_read_to_be_written_only_when_the_writer_before_is_done(
         assert other.result() == "written before"
 
 
-def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked(
-    store: SqlJobStore, database_url: str
-) -> None:
-    if database_url.startswith("sqlite"):
-        # Nobody else reports while the file is locked.
-        return
-    other = open_store(database_url)
+def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked(postgres_url: str) -> None:
     locked: list[bool] = []
 
     def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -126,8 +120,8 @@ def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked
             later = pool.submit(other.report, only(granule("b")))
             locked[0] = later in wait([later], 0.5).not_done
 
-    try:
-        other.prepare()
+    with opened(postgres_url) as store, opened(postgres_url) as other:
+        assert isinstance(store, SqlJobStore)
         with ThreadPoolExecutor(2) as pool:
             event.listen(store.writes, "after_cursor_execute", look)
             event.listen(store.writes, "before_cursor_execute", write)
@@ -135,11 +129,8 @@ def test_a_job_that_another_has_reported_since_its_lock_was_looked_for_is_locked
             wait([reporting])
         # Before what becomes of two that write at once: the database's own keys keep them apart.
         assert locked == [True]
-        result = reporting.result()
-        assert result.position.revision == 3
+        assert reporting.result().position.revision == 3
         assert store.read_job(JOB).job.totals == Totals(pending=3)
-    finally:
-        other.close()
 
 
 def test_reports_of_the_same_granules_at_once_are_merged_one_after_the_other(
