@@ -37,6 +37,9 @@ JobStatusError
 ├── SchemaMismatch           the operator's to mend; never reaches a caller
 ├── ConfigInvalid            the operator's to mend; names every fault
 ├── ListenFailed             the operator's to mend
+├── LeaseLost                a source has to stop writing; never reaches a caller
+├── SourceFailed             a system that jobs are brought from cannot be read
+│   └── SourceRefused        not before its operator mends something
 └── HistoryChanged           the watch answers it with a reset; never reaches a caller
     └── HistoryPruned        it was the history, and is no longer kept
 
@@ -432,6 +435,27 @@ class ListenFailed(JobStatusError):
 
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: is another server running there?")
+
+
+class LeaseLost(JobStatusError):
+    """Another process brings these jobs in now; nothing was written."""
+
+    reason = "LEASE_LOST"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"another process has taken over {name}")
+
+
+class SourceFailed(JobStatusError):
+    """A system that jobs are brought from does not answer; trying again helps."""
+
+    reason = "SOURCE_FAILED"
+
+
+class SourceRefused(SourceFailed):
+    """A system that jobs are brought from answers, but not with jobs: its operator has to mend something."""
+
+    reason = "SOURCE_REFUSED"
 
 
 class HistoryChanged(JobStatusError):

@@ -24,6 +24,7 @@ from jobstatus_grpc.store.values import (
     JobList,
     JobPage,
     JobQuery,
+    Lease,
     News,
     NoPage,
     Pruned,
@@ -45,6 +46,7 @@ __all__ = [
     "JobPage",
     "JobQuery",
     "JobStore",
+    "Lease",
     "News",
     "NewsSource",
     "NoPage",
@@ -118,14 +120,22 @@ class JobStore(abc.ABC):
         """Return if the database answers a query."""
 
     @abc.abstractmethod
-    def report(self, report: Report, deadline: float | None = None) -> ReportResult:
+    def report(
+        self, report: Report, deadline: float | None = None, lease: Lease | None = None
+    ) -> ReportResult:
         """Merge a report into its job, in one transaction, durably.
 
         Reports of one job are merged one after the other, in the order of their revisions. A report that
         changes nothing leaves the job's revision and commit id as they are. A report whose commit was in
         doubt is taken exactly once.
 
+        Args:
+            report: what is reported.
+            deadline: the caller's.
+            lease: by which right it is reported; nobody else can take it while this is committed.
+
         Raises:
+            LeaseLost: another has taken the lease; nothing was written.
             JobNotFound: the report has no job of its own, and nobody reported the job before.
             InvalidRequest: an item would grow beyond its limit; nothing was written.
             StoreFull: the database is out of space; nothing was written.
@@ -147,6 +157,18 @@ class JobStore(abc.ABC):
 
         Raises:
             StoreFull: the database is out of space; nothing was written, of any of them.
+        """
+
+    @abc.abstractmethod
+    def take_lease(self, name: str, seconds: float) -> Lease | None:
+        """Take a lease for some seconds, by the database's clock, unless another holds it: then `None`."""
+
+    @abc.abstractmethod
+    def renew_lease(self, lease: Lease, seconds: float, progress: str | None = None) -> None:
+        """Keep a lease for some seconds from now on, or let go of it with 0, and note the progress.
+
+        Raises:
+            LeaseLost: another has taken it; nothing was noted.
         """
 
     @abc.abstractmethod

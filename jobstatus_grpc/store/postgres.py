@@ -22,8 +22,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import history, migrations, rows, schema, trees
-from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
+from jobstatus_grpc.store import history, leases, migrations, rows, schema, trees
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, Lease, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
@@ -276,6 +276,11 @@ class PostgresJobStore(SqlJobStore):
         ).all()
         granules = [rows.granule_with_document(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
+
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        # One that is stopped here would keep the next owner waiting.
+        connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 3000")
+        return leases.is_held(connection, lease, leases.SHARED)
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
         columns = zip(rows.NEW_JOB_COLUMNS, zip(*jobs, strict=True), strict=True)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 # The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
 # minor can.
-VERSION: Final = "1_3"
+VERSION: Final = "1_5"
 
 metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
@@ -211,4 +211,16 @@ failure_reason: Final = Table(
     Column("first_time", BigInteger, nullable=False),
     Column("last_time", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Who brings jobs in from a system. The number of a lease is part of a key, so that the database takes its
+# change for one, and lets it wait for whoever has the key in use: a prolongation is none.
+source_lease: Final = Table(
+    "source_lease",
+    metadata,
+    Column("name", _Key, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("expire_time", BigInteger, nullable=False),
+    Column("progress", Text, nullable=False),
+    UniqueConstraint("name", "number"),
 )

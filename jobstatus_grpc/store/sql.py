@@ -22,7 +22,7 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import documents, first_pages, history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import documents, first_pages, history, leases, lists, pages, removal, rows, schema, trees
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
@@ -33,6 +33,7 @@ from jobstatus_grpc.store.base import (
     JobPage,
     JobQuery,
     JobStore,
+    Lease,
     NoPage,
     Pruned,
     ReportOutcome,
@@ -203,14 +204,25 @@ class SqlJobStore(JobStore):
     def ping(self) -> None:
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
-    def report(self, report: Report, deadline: float | None = None) -> ReportResult:
-        (outcome,) = self.report_all([report], deadline)
+    @abc.abstractmethod
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        """Return whether a lease is held; if so, nobody takes it before the transaction has ended."""
+
+    def report(
+        self, report: Report, deadline: float | None = None, lease: Lease | None = None
+    ) -> ReportResult:
+        (outcome,) = self._report_all([report], deadline, lease)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
-        transaction = ReportTransaction(self, reports)
+        return self._report_all(reports, deadline, None)
+
+    def _report_all(
+        self, reports: Sequence[Report], deadline: float | None, lease: Lease | None
+    ) -> Sequence[ReportOutcome]:
+        transaction = ReportTransaction(self, reports, lease)
         try:
             outcomes = self._retry(transaction.run, deadline)
         except JobStatusError:
@@ -229,6 +241,18 @@ class SqlJobStore(JobStore):
         left_out = [report for report, outcome in zip(reports, outcomes, strict=True) if outcome is None]
         others = iter(self.report_all(left_out, deadline) if left_out else ())
         return [next(others) if outcome is None else outcome for outcome in outcomes]
+
+    def take_lease(self, name: str, seconds: float) -> Lease | None:
+        def run(connection: Connection) -> Lease | None:
+            return leases.take(connection, name, self.read_granules(connection, 0, ())[0], seconds)
+
+        return self._writing(run)
+
+    def renew_lease(self, lease: Lease, seconds: float, progress: str | None = None) -> None:
+        def run(connection: Connection) -> None:
+            leases.renew(connection, lease, self.read_granules(connection, 0, ())[0], seconds, progress)
+
+        self._writing(run)
 
     def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
         # The retry of a delete whose commit was in doubt must not hit a job that took the ids since.

@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
-from jobstatus_grpc.store import history, migrations, rows, schema, trees
-from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, News, NewsSource, StoredJob
+from jobstatus_grpc.store import history, leases, migrations, rows, schema, trees
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, Lease, News, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
@@ -173,6 +173,9 @@ class SqliteJobStore(SqlJobStore):
         found = connection.exec_driver_sql(_SELECT_GRANULES, (json.dumps(keys), job_pk))
         granules = map(rows.granule_with_document, found)
         return now, {granule.key: granule for granule in granules}
+
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        return leases.is_held(connection, lease)
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
         # Nobody else can have done so since this transaction has looked.

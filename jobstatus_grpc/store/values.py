@@ -270,6 +270,20 @@ class ReportResult(NamedTuple):
         return bool(self.grown)
 
 
+class Lease(NamedTuple):
+    """The right of one process to write what a source tells, until another takes it.
+
+    Attributes:
+        name: of what is brought in.
+        number: which lease of that name it is; each is greater than the one before.
+        progress: what the last holder has noted; empty if nothing.
+    """
+
+    name: str
+    number: int
+    progress: str = ""
+
+
 ReportOutcome: TypeAlias = ReportResult | Exception
 """What became of one of several reports."""
 
