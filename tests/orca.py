@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import psycopg2
 from postgres import PostgresServer
-from psycopg2 import sql
 from sqlalchemy import make_url
 
 PENDING, STAGED, ERROR, SUCCESS = 1, 2, 3, 4
@@ -245,7 +244,9 @@ class OrcaWriter:
         """End the transaction."""
         self.connection.commit()
 
-    def finish(self, granule: OrcaGranule, status_id: int = SUCCESS, error_message: str | None = None) -> None:
+    def finish(
+        self, granule: OrcaGranule, status_id: int = SUCCESS, error_message: str | None = None
+    ) -> None:
         """Set the state of all files, one after the other."""
         for name in granule.files:
             self.update(granule, name, status_id, error_message)

@@ -59,7 +59,7 @@ begin isolation level repeatable read read only;
 set local statement_timeout = 60000;
 set local idle_in_transaction_session_timeout = 60000;
 set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_hashjoin = off;
-set local enable_mergejoin = off; set local jit = off;
+set local enable_mergejoin = off; set local jit = off; set local max_parallel_workers_per_gather = 0;
 select cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint),
     cast(cast(pg_snapshot_xmax(pg_current_snapshot()) as text) as bigint),
     cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
@@ -344,15 +344,15 @@ class OrcaSnapshot:
         self._connection = connection
         self._statements = statements
 
-    def changed(self, marks: Sequence[Mark]) -> Sequence[GranuleRow]:
-        """Return the granules of some jobs from their marks on, `PAGE_GRANULES` of each job at most.
+    def changed(self, marks: Sequence[Mark], limit: int = PAGE_GRANULES) -> Sequence[GranuleRow]:
+        """Return the granules of some jobs from their marks on, so many of each job at most.
 
         Without files. Within a job they are in the order of the key.
         """
         columns = zip(*marks, strict=True)
         names = ("job_ids", "sinces", "collection_ids", "granule_ids")
         values = {name: list(column) for name, column in zip(names, columns, strict=True)}
-        found = self._run("changed", {**values, "limit": PAGE_GRANULES})
+        found = self._run("changed", {**values, "limit": limit})
         return [_granule_row(row) for row in found]
 
     def part(self, walk: Walk, limit: int = PAGE_GRANULES) -> Part:

@@ -22,7 +22,18 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import documents, first_pages, history, leases, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import (
+    documents,
+    first_pages,
+    history,
+    leases,
+    lists,
+    pages,
+    removal,
+    rows,
+    schema,
+    trees,
+)
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
