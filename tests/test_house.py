@@ -80,6 +80,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "transfers": Rule(("errors",)),
     "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),
     "exports": Rule(("errors", "model", "formats", "store.base")),
+    "sources": Rule(("errors", "model", "formats", "store.base", "sources"), ("sqlalchemy",)),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
     "servicer": Rule(
         (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
@@ -129,7 +130,7 @@ _RULES: Final[Mapping[str, Rule]] = {
                 "retention",
                 "server",
             ),
-            *("store", "supervisor", "verify"),
+            *("sources", "store", "supervisor", "telemetry", "verify"),
         ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
     ),
@@ -181,6 +182,8 @@ _INTERFACES: Final = (
     ),
     *("security.bearer", "security.certificates", "security.door", "security.keys"),
     *("security.principals", "security.rereading"),
+    *("sources.holding", "sources.orca", "sources.orca_comparison", "sources.orca_database"),
+    *("sources.orca_following", "sources.orca_jobs", "sources.orca_secret", "sources.orca_values"),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 

@@ -16,6 +16,7 @@ import typer
 from jobstatus_grpc.cli import options
 from jobstatus_grpc.cli.calling import Task, calling
 from jobstatus_grpc.cli.given import Form, interval_of, labels_of, states_of, until_of
+from jobstatus_grpc.cli.sources import source
 
 app = typer.Typer(
     name="jobstatus",
@@ -25,9 +26,10 @@ app = typer.Typer(
 )
 db = typer.Typer(help="Looks after the database.", rich_markup_mode=None)
 app.add_typer(db, name="db")
+app.add_typer(source, name="source")
 
 
-_WITHOUT_SERVER = ("serve", "db", "config")
+_WITHOUT_SERVER = ("serve", "db", "config", "source")
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 

@@ -74,6 +74,23 @@ TlsKeyFile = Annotated[str | None, typer.Option(metavar="FILE", help="Its privat
 LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")]
 LogFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="json, console or auto.")]
 
+OrcaUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_URL",
+        metavar="URL",
+        help="ORCA's database, postgresql://…, by a role that may read its tables.",
+    ),
+]
+OrcaSecretFile = Annotated[
+    str,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_SECRET_FILE",
+        metavar="FILE",
+        help="The JSON of ORCA's secret, which names its database and a role.",
+    ),
+]
+
 Tls = Annotated[
     bool,
     typer.Option(

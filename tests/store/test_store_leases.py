@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from moments import wait_until
 from reports import JOB, PENDING, granule, job
 from stored import connected, opened
-from moments import wait_until
 
 from jobstatus_grpc.errors import JobNotFound, LeaseLost, StoreUnavailable
 from jobstatus_grpc.store.base import JobStore

@@ -1,0 +1,167 @@
+"""Jobs of a busy ORCA database brought in by processes that are killed, stopped and woken on the way."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from moments import wait_until
+from orca import ERROR, SUCCESS, OrcaDatabase, OrcaLife, orca_granules
+from postgres import PostgresServer
+from processes import COMMAND, ServerProcess, environment, run_command
+from stored import first_position, history, opened
+
+from jobstatus_grpc.client import JobStatusClient
+from jobstatus_grpc.model import Granule, GranuleState, JobKey
+
+_FINAL = {ERROR: GranuleState.FAILED, SUCCESS: GranuleState.SUCCEEDED}
+
+
+@pytest.fixture
+def orca(postgres_server: PostgresServer) -> Iterator[OrcaDatabase]:
+    database = OrcaDatabase(postgres_server)
+    yield database
+    postgres_server.start()
+    database.close()
+
+
+class SourceProcess:
+    """`jobstatus source orca`, as a user starts it."""
+
+    def __init__(self, database_url: str, orca: OrcaDatabase, *arguments: str) -> None:
+        given = ("--database-url", database_url, "--project-id", "daac", "--interval", "0.2", "--settle", "2")
+        self.command = [COMMAND, "source", "orca", *given, "--orca-url", orca.url, *arguments]
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        if number != signal.SIGSTOP:
+            self.process.wait(timeout=30)
+
+
+def compared(database_url: str, orca: OrcaDatabase) -> None:
+    """Hold what was brought in to ORCA's own tables."""
+    done = run_command(
+        *("source", "orca", "--database-url", database_url, "--orca-url", orca.url),
+        *("--project-id", "daac", "--compare"),
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout[-2000:]
+
+
+class Watchers:
+    """A watch of each job, in a thread of its own, until the job is what it is in the end."""
+
+    def __init__(self, address: str, job_ids: Sequence[str]) -> None:
+        self.seen: dict[str, list[tuple[str, int, int]]] = {job_id: [] for job_id in job_ids}
+        self._client = JobStatusClient(address)
+        self._threads = [
+            threading.Thread(target=self._watch, args=(job_id,), daemon=True) for job_id in job_ids
+        ]
+        self._watches: list[object] = []
+        for thread in self._threads:
+            thread.start()
+
+    def _watch(self, job_id: str) -> None:
+        seen = self.seen[job_id]
+        with suppress(Exception):
+            for update in self._client.watch_job(job_id, project_id="daac", wait_for_job=True):
+                for granule in update.snapshot.granules:
+                    seen.append((granule.granule_id, granule.attempt, granule.state))
+                for change in update.changes:
+                    if change.HasField("granule"):
+                        granule = change.granule.granule
+                        seen.append((granule.granule_id, granule.attempt, granule.state))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.mark.parametrize("kills", [2])
+def test_a_busy_database_is_brought_in_whole_through_kills_and_stops(
+    postgres_url: str, orca: OrcaDatabase, request: pytest.FixtureRequest, kills: int
+) -> None:
+    full = request.config.getoption("--full")
+    jobs, granules, writers = (20, 500, 8) if full else (6, 60, 4)
+    kills = 10 if full else kills
+    names = [f"job-{number}" for number in range(jobs)]
+    everything = [one for name in names for one in orca_granules(name, granules, 3)]
+    everything += [one for name in names for one in orca_granules(name, 1, 0, "without files")]
+    draw = random.Random(7)
+    draw.shuffle(everything)
+    lives = [OrcaLife(orca, everything[number::writers], number) for number in range(writers)]
+    with ServerProcess(postgres_url) as server, ThreadPoolExecutor(writers) as threads:
+        watchers = Watchers(server.address, names)
+        source = SourceProcess(postgres_url, orca)
+        living = [threads.submit(life.run, 1.0) for life in lives]
+        for _ in range(kills):
+            threading.Event().wait(draw.uniform(0.5, 2.0))
+            source.kill()
+            source.process = source.start()
+        source.kill(signal.SIGSTOP)
+        other = SourceProcess(postgres_url, orca)
+        before = sum(each.job.revision for each in stored_jobs(postgres_url, names))
+        wait_until(
+            lambda: (
+                sum(each.job.revision for each in stored_jobs(postgres_url, names)) > before
+                or all(each.done() for each in living)
+            ),
+            "another has taken over",
+            12,
+        )
+        source.process.send_signal(signal.SIGCONT)
+        for each in living:
+            each.result(timeout=300)
+        wait_until(
+            lambda: all(each.job.state.terminal for each in stored_jobs(postgres_url, names)),
+            "all jobs are complete",
+            60,
+        )
+        compared(postgres_url, orca)
+        truth = orca.granules()
+        ends = {key: _FINAL[status_id] for key, (status_id, _) in truth.items()}
+        assert len(ends) == len(everything)
+        for name in names:
+            expected = sum(key[0] == name for key in ends)
+            wait_until(lambda: len({g for g, _, _ in watchers.seen[name]}) > 0, "it was watched")  # noqa: B023
+            assert expected == granules + 1
+        check_history(postgres_url, names, ends)
+        source.kill(signal.SIGTERM)
+        other.kill(signal.SIGTERM)
+        assert (source.process.returncode, other.process.returncode) == (0, 0)
+        watchers.close()
+
+
+def stored_jobs(url: str, names: Sequence[str]):  # type: ignore[no-untyped-def]
+    with opened(url) as store:
+        return list(store.read_jobs([JobKey("daac", name) for name in names]).values())
+
+
+def check_history(url: str, names: Sequence[str], ends: object) -> None:
+    """Hold the history to it: nothing twice, each granule's changes in order, and the end ORCA's."""
+    assert isinstance(ends, dict)
+    with opened(url) as store:
+        for name in names:
+            stored = store.read_job(JobKey("daac", name))
+            last: dict[tuple[str, str], Granule] = {}
+            for change in history(store, stored.job_pk, first_position(url, stored.job_pk)):
+                item = change.item
+                if not isinstance(item, Granule):
+                    continue
+                before = last.get(item.key)
+                if before is not None:
+                    assert before.attempt <= item.attempt
+                    assert before[2:10] != item[2:10], "a change that changes nothing"
+                last[item.key] = item
+            found = {(name, *key): granule.state for key, granule in last.items()}
+            assert found == {key: state for key, state in ends.items() if key[0] == name}
