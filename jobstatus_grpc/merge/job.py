@@ -21,9 +21,8 @@ from jobstatus_grpc.model import (
     SubJob,
     SubJobs,
     Totals,
-    granule_bytes,
-    own_bytes,
 )
+from jobstatus_grpc.sizes import granule_bytes, own_bytes
 
 
 class JobMerge:
