@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias, Union
 
 DEFAULT_PROJECT: Final = "default"
@@ -203,14 +204,16 @@ class FileReport(NamedTuple):
 
 
 class FileTally(NamedTuple):
-    """What is kept of all files of a granule, so that a report needs to read but those it is about.
+    """What all files of a granule come to, so that a report needs to know but those it is about.
 
     Attributes:
         pending, staged, failed, succeeded: how many are in that state; among the staged those whose system's
             word has no counterpart here.
         attempt: the greatest of theirs.
         total_bytes: what they take together, by `file_bytes`.
-        end_time: the latest of theirs; `None` if none has ended.
+        request_time: the earliest of theirs.
+        end_time: the latest of theirs.
+        named: those of them that are reported on, by their names.
     """
 
     pending: int = 0
@@ -219,12 +222,23 @@ class FileTally(NamedTuple):
     succeeded: int = 0
     attempt: int = 1
     total_bytes: int = 0
+    request_time: int | None = None
     end_time: int | None = None
+    named: Mapping[str, GranuleFile] = MappingProxyType({})
 
     @property
     def count(self) -> int:
         """How many files there are."""
         return self.pending + self.staged + self.failed + self.succeeded
+
+    @property
+    def state(self) -> GranuleState:
+        """The least of theirs, in the order in which they are counted here. There is at least one file."""
+        if self.pending:
+            return GranuleState.PENDING
+        if self.staged:
+            return GranuleState.STAGED
+        return GranuleState.FAILED if self.failed else GranuleState.SUCCEEDED
 
 
 class Granule(NamedTuple):
@@ -232,8 +246,8 @@ class Granule(NamedTuple):
 
     `document` is what a source's entry has beyond these fields, in the words of `formats`, which alone reads
     it; `None` if it has nothing, and wherever granules are read for another end than to be merged or written
-    as a document. `files` tell what there is of files; `None` if there are none, and wherever granules are
-    read for another end than to be merged.
+    as a document. `files` is what its files come to; `None` if it has none, and wherever granules are read for
+    another end than to be merged.
     """
 
     collection_id: str
@@ -259,8 +273,9 @@ class Granule(NamedTuple):
 class GranuleReport(NamedTuple):
     """What a reporter says about a granule; `None` is "no news", and an empty `document` removes it.
 
-    Of a granule with files state, native state and attempt follow from them: those told of it are ignored.
-    Files that are not told stay as they are.
+    Files that are not told stay as they are. Of a granule with files the state and the attempt follow from
+    them, so a state and a native state told of it are ignored, and an attempt other than theirs makes the
+    other fields told of it stale.
     """
 
     collection_id: str

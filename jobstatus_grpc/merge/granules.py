@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from jobstatus_grpc.merge.files import merge_with_files
 from jobstatus_grpc.merge.steps import RANK, Outcome, Step, latest, merge_error, step_of
 from jobstatus_grpc.model import Granule, GranuleReport, GranuleState
 
@@ -19,6 +20,8 @@ def merge_granule(
 
     Of a granule that only has another document nobody can see that it changed: it keeps its revision.
     """
+    if report.files or (current is not None and current.files is not None):
+        return merge_with_files(current, report, authoritative, now, revision)
     if current is None:
         worded = report.state is not None or report.native_state is not None
         first = _STATES[report.state or 0] if worded else GranuleState.PENDING
