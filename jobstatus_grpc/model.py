@@ -211,8 +211,8 @@ class FileTally(NamedTuple):
             word has no counterpart here.
         attempt: the greatest of theirs.
         total_bytes: what they take together, by `file_bytes`.
-        request_time: the earliest of theirs.
-        end_time: the latest of theirs.
+        request_time: the earliest that any of them has had.
+        end_time: the latest that any of them has had.
         named: those of them that are reported on, by their names.
     """
 
@@ -246,8 +246,8 @@ class Granule(NamedTuple):
 
     `document` is what a source's entry has beyond these fields, in the words of `formats`, which alone reads
     it; `None` if it has nothing, and wherever granules are read for another end than to be merged or written
-    as a document. `files` is what its files come to; `None` if it has none, and wherever granules are read for
-    another end than to be merged.
+    as a document. `files` is what its files come to; `None` if it has none, and wherever granules are read
+    for another end than to be merged.
     """
 
     collection_id: str

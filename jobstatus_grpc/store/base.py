@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
+    GranuleKey,
     JobKey,
     NewsMode,
     Position,
@@ -30,6 +31,7 @@ from jobstatus_grpc.store.values import (
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
     Version,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "ReportOutcome",
     "ReportResult",
     "Snapshot",
+    "StoredGranule",
     "StoredJob",
     "Version",
 ]
@@ -224,6 +227,22 @@ class JobStore(abc.ABC):
 
         Raises:
             JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        """Return a granule with its files, read at one moment.
+
+        Args:
+            key: the job; with an empty `job_id` that of the project which requested the granule last: by the
+                times of the requests, where they are told, and else by the order in which the jobs were first
+                reported. If more than a thousand jobs have the granule, one of the latest is found.
+            granule: the granule.
+            deadline: as for all methods.
+
+        Raises:
+            JobNotFound: there is no such job.
+            GranuleNotFound: it has no such granule, or no job of the project has.
         """
 
     @abc.abstractmethod

@@ -22,7 +22,18 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import documents, first_pages, history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import (
+    documents,
+    files,
+    first_pages,
+    history,
+    lists,
+    pages,
+    removal,
+    rows,
+    schema,
+    trees,
+)
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
@@ -38,9 +49,11 @@ from jobstatus_grpc.store.base import (
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
 )
 from jobstatus_grpc.store.failures import FailureTables, failures_from_row
+from jobstatus_grpc.store.files import FileTables
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
@@ -59,9 +72,11 @@ class SqlJobStore(JobStore):
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
         failures: the tables of failures.
+        files: the tables of files.
     """
 
     failures: FailureTables
+    files: FileTables
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -107,7 +122,7 @@ class SqlJobStore(JobStore):
     def read_granules(
         self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
     ) -> tuple[int, Mapping[GranuleKey, Granule]]:
-        """Return the database's clock, and those of the granules that exist, with their documents."""
+        """Return the database's clock, and those of the granules that exist, ready to be merged."""
 
     @abc.abstractmethod
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -298,6 +313,9 @@ class SqlJobStore(JobStore):
         return self._reading(
             lambda connection: pages.read_page(connection, _find_job(connection, key), query, self), deadline
         )
+
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        return self._reading(lambda connection: files.read_granule(connection, key, granule), deadline)
 
     def read_first_pages(
         self, wanted: Sequence[FirstPage], deadline: float | None = None
