@@ -19,7 +19,7 @@ _MAX_FILE_LINES: Final = 450
 _MAX_FUNCTION_LINES: Final = 45
 _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
-_PURE: Final = ("digest", "model", "errors", "merge", "pace", "tokens")
+_PURE: Final = ("digest", "model", "errors", "merge", "pace", "sizes", "tokens")
 _WATCHING: Final = (
     *(
         "alarms",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jobstatus_grpc.errors import Violation
 from jobstatus_grpc.merge.fields import derive, merge_job, new_job, own_fields
 from jobstatus_grpc.merge.granules import merge_granule
 from jobstatus_grpc.merge.steps import Outcome
 from jobstatus_grpc.model import (
+    MAX_FILES_BYTES,
     MAX_GRANULE_BYTES,
+    MAX_GRANULE_FILES,
     Change,
     Granule,
     GranuleKey,
@@ -21,9 +23,8 @@ from jobstatus_grpc.model import (
     SubJob,
     SubJobs,
     Totals,
-    granule_bytes,
-    own_bytes,
 )
+from jobstatus_grpc.sizes import granule_bytes, own_bytes
 
 
 class JobMerge:
@@ -90,9 +91,7 @@ class JobMerge:
                 if granule is not current:
                     written[key] = granule
                 continue
-            if granule_bytes(granule) > MAX_GRANULE_BYTES:
-                text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
-                violations.append(Violation(f"granules[{index}]", text))
+            violations += [Violation(f"granules[{index}]", text) for text in _beyond_limits(granule)]
             written[key] = granule
             counts[granule.state] += 1
             if current is None:
@@ -149,3 +148,14 @@ class JobMerge:
         self._revision += 1
         totals = Totals._make(self._counts)
         self.changes.append(Change(self._revision, self._commit_id, self._now, item, previous, totals))
+
+
+def _beyond_limits(granule: Granule) -> Iterator[str]:
+    """Yield what is too large about a granule."""
+    if granule_bytes(granule) > MAX_GRANULE_BYTES:
+        yield f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
+    files = granule.files
+    if files is not None and files.count > MAX_GRANULE_FILES:
+        yield f"the granule has more than {MAX_GRANULE_FILES} files"
+    if files is not None and files.total_bytes > MAX_FILES_BYTES:
+        yield f"the granule's files take more than {MAX_FILES_BYTES} bytes"

@@ -135,7 +135,7 @@ def _difference(theirs: GranuleReport, ours: Granule) -> str:
     """Return in words how a granule differs from what ORCA says of it; empty if it does not."""
     error = None if theirs.error == ItemError() else theirs.error
     pairs = {
-        "state": (theirs.native_state, ours.native_state),
+        "state": (theirs.state and theirs.state.name, ours.state.name),
         "error": (error and error.reason, ours.error and ours.error.reason),
         "request_time": (theirs.request_time, ours.request_time),
         "end_time": (theirs.end_time, ours.end_time),

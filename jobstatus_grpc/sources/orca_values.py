@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from jobstatus_grpc.model import MAX_ID_BYTES, GranuleReport, GranuleState, ItemError, text_bytes
+from jobstatus_grpc.model import MAX_ID_BYTES, FileReport, GranuleReport, GranuleState, ItemError, text_bytes
 
 # recovery_status: the numbers are in the order in which a granule takes the least of its files'.
 STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
@@ -14,6 +14,11 @@ STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
     3: (GranuleState.FAILED, "error"),
     4: (GranuleState.SUCCEEDED, "success"),
 }
+
+_MAX_MESSAGE: Final = 2_000
+_SHORT_MESSAGE: Final = 200
+# Of more than so many files the messages are told in short: there is an end to what a granule may take.
+_FEW_FILES: Final = 100
 
 
 class RowKey(NamedTuple):
@@ -54,9 +59,11 @@ def storable(row: GranuleRow) -> bool:
 def granule_report(row: GranuleRow) -> GranuleReport:
     """Return what a granule's row and those of its files say.
 
-    Of a granule in error the reason is the message of its first file that has one.
+    The state of a granule that has files follows from theirs here as it does there. Of one in error the
+    reason is the message of its first file that has one.
     """
     state, word = STATES.get(row.status_id, (GranuleState.UNSPECIFIED, str(row.status_id)))
+    most = _MAX_MESSAGE if len(row.files) <= _FEW_FILES else _SHORT_MESSAGE
     reason = None
     if state is GranuleState.FAILED:
         reason = next((file.error_message for file in row.files if _told(file)), None)
@@ -66,9 +73,26 @@ def granule_report(row: GranuleRow) -> GranuleReport:
         state,
         word,
         # An empty one takes away what an earlier message of this attempt has left.
-        error=ItemError(None, None if reason is None else cut(reason)),
+        error=ItemError(None, None if reason is None else cut(reason, _MAX_MESSAGE)),
         request_time=row.request_time,
         end_time=row.completion_time,
+        files=[
+            _file_report(file, _MAX_MESSAGE if len(row.files) <= _FEW_FILES else 200) for file in row.files
+        ],
+    )
+
+
+def _file_report(file: FileRow, most: int) -> FileReport:
+    state, word = STATES.get(file.status_id, (GranuleState.UNSPECIFIED, str(file.status_id)))
+    reason = cut(file.error_message, most) if _told(file) and file.error_message else None
+    return FileReport(
+        file.filename,
+        state,
+        word,
+        file.restore_destination,
+        error=ItemError(None, reason),
+        request_time=file.request_time,
+        end_time=file.completion_time,
     )
 
 
@@ -76,9 +100,6 @@ def _told(file: FileRow) -> bool:
     return STATES.get(file.status_id, (None,))[0] is GranuleState.FAILED and bool(file.error_message)
 
 
-def cut(text: str) -> str:
-    """Return as much of a message as a granule has room for."""
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
-
-
-_MAX_MESSAGE: Final = 2_000
+def cut(text: str, most: int) -> str:
+    """Return as much of a message as there is room for."""
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
+    GranuleKey,
     JobKey,
     NewsMode,
     Position,
@@ -31,6 +32,7 @@ from jobstatus_grpc.store.values import (
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
     Version,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "ReportOutcome",
     "ReportResult",
     "Snapshot",
+    "StoredGranule",
     "StoredJob",
     "Version",
 ]
@@ -142,7 +145,9 @@ class JobStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
+    def report_all(
+        self, reports: Sequence[Report], deadline: float | None = None, lease: Lease | None = None
+    ) -> Sequence[ReportOutcome]:
         """Merge reports of one tree, in their order, as `report` would one by one, but in one transaction.
 
         Each has its own outcome: the job right after it, or why it alone was refused, which harms no other.
@@ -151,11 +156,13 @@ class JobStore(abc.ABC):
         Args:
             reports: not empty.
             deadline: of the last of their callers.
+            lease: as `report` takes it.
 
         Returns:
             For each report its result, or the error that `report` would raise for it.
 
         Raises:
+            LeaseLost: another has taken the lease; nothing was written, of any of them.
             StoreFull: the database is out of space; nothing was written, of any of them.
         """
 
@@ -246,6 +253,22 @@ class JobStore(abc.ABC):
 
         Raises:
             JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        """Return a granule with its files, read at one moment.
+
+        Args:
+            key: the job; with an empty `job_id` that of the project which requested the granule last: by the
+                times of the requests, where they are told, and else by the order in which the jobs were first
+                reported. If more than a thousand jobs have the granule, one of the latest is found.
+            granule: the granule.
+            deadline: as for all methods.
+
+        Raises:
+            JobNotFound: there is no such job.
+            GranuleNotFound: it has no such granule, or no job of the project has.
         """
 
     @abc.abstractmethod

@@ -8,12 +8,17 @@ were it wrong, nothing would be written twice or out of order.
 
 from __future__ import annotations
 
-from typing import Final
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, text
 
 from jobstatus_grpc.errors import LeaseLost
-from jobstatus_grpc.store.base import Lease
+from jobstatus_grpc.model import Granule, GranuleKey
+from jobstatus_grpc.store.base import JobStore, Lease
+
+T = TypeVar("T")
 
 SHARED: Final = "for key share"
 """Lets prolongations pass, which change no key, and another owner wait."""
@@ -29,6 +34,36 @@ update source_lease set expire_time = :expire_time, progress = coalesce(:progres
 where name = :name and number = :number
 """)
 _SELECT: Final = "select number from source_lease where name = :name and number = :number"
+
+
+class LeasingStore(JobStore):
+    """The part of a store that gives leases."""
+
+    @abc.abstractmethod
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        """Return whether a lease is held; if so, nobody takes it before the transaction has ended."""
+
+    @abc.abstractmethod
+    def read_granules(
+        self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
+    ) -> tuple[int, Mapping[GranuleKey, Granule]]:
+        """Return the database's clock, and those of the granules that exist, ready to be merged."""
+
+    @abc.abstractmethod
+    def _writing(self, work: Callable[[Connection], T]) -> T:
+        """Do some work in a transaction that writes, trying again where that helps."""
+
+    def take_lease(self, name: str, seconds: float) -> Lease | None:
+        def run(connection: Connection) -> Lease | None:
+            return take(connection, name, self.read_granules(connection, 0, ())[0], seconds)
+
+        return self._writing(run)
+
+    def renew_lease(self, lease: Lease, seconds: float, progress: str | None = None) -> None:
+        def run(connection: Connection) -> None:
+            renew(connection, lease, self.read_granules(connection, 0, ())[0], seconds, progress)
+
+        self._writing(run)
 
 
 def take(connection: Connection, name: str, now: int, seconds: float) -> Lease | None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from jobstatus_grpc.errors import LeaseLost
 from jobstatus_grpc.merge import merge_reports
 from jobstatus_grpc.model import Granule, GranuleKey, JobDocument, JobKey, Report
-from jobstatus_grpc.store import documents, trees
+from jobstatus_grpc.store import documents, files, trees
 from jobstatus_grpc.store.base import Lease, ReportOutcome, StoredJob
 from jobstatus_grpc.store.growth import JobTaken, TreeGrowth
 
@@ -130,4 +130,23 @@ class ReportTransaction:
             clock, found[key] = self._store.read_granules(connection, jobs[key].job_pk, list(keys))
         if not found:
             clock, _ = self._store.read_granules(connection, 0, ())
-        return clock, found
+        return clock, self._with_files(connection, jobs, reports, found)
+
+    def _with_files(
+        self,
+        connection: Connection,
+        jobs: Mapping[JobKey, StoredJob],
+        reports: Sequence[Report],
+        granules: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+    ) -> Mapping[JobKey, Mapping[GranuleKey, Granule]]:
+        """Return the granules, each with those of its files that are reported and exist."""
+        wanted = {
+            name
+            for report in reports
+            if report.key in granules
+            for name in files.wanted(jobs[report.key].job_pk, granules[report.key], report.granules)
+        }
+        if not wanted:
+            return granules
+        found = self._store.files.read(connection, wanted)
+        return {key: files.with_files(jobs[key].job_pk, of_job, found) for key, of_job in granules.items()}

@@ -24,9 +24,9 @@ from jobstatus_grpc.model import (
 )
 from jobstatus_grpc.store import (
     documents,
+    files,
     first_pages,
     history,
-    leases,
     lists,
     pages,
     removal,
@@ -43,16 +43,18 @@ from jobstatus_grpc.store.base import (
     JobList,
     JobPage,
     JobQuery,
-    JobStore,
     Lease,
     NoPage,
     Pruned,
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
 )
 from jobstatus_grpc.store.failures import FailureTables, failures_from_row
+from jobstatus_grpc.store.files import FileTables
+from jobstatus_grpc.store.leases import LeasingStore
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
@@ -64,16 +66,18 @@ _log = logging.getLogger(__name__)
 _JOB: Final = schema.job.c
 
 
-class SqlJobStore(JobStore):
+class SqlJobStore(LeasingStore):
     """A store in a relational database.
 
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
         failures: the tables of failures.
+        files: the tables of files.
     """
 
     failures: FailureTables
+    files: FileTables
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -114,12 +118,6 @@ class SqlJobStore(JobStore):
         The lock is taken by a statement of its own. Where there is no such job, it is the root of the parent
         told of it; where there is none either, nothing is locked.
         """
-
-    @abc.abstractmethod
-    def read_granules(
-        self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
-    ) -> tuple[int, Mapping[GranuleKey, Granule]]:
-        """Return the database's clock, and those of the granules that exist, with their documents."""
 
     @abc.abstractmethod
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -215,23 +213,16 @@ class SqlJobStore(JobStore):
     def ping(self) -> None:
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
-    @abc.abstractmethod
-    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
-        """Return whether a lease is held; if so, nobody takes it before the transaction has ended."""
-
     def report(
         self, report: Report, deadline: float | None = None, lease: Lease | None = None
     ) -> ReportResult:
-        (outcome,) = self._report_all([report], deadline, lease)
+        (outcome,) = self.report_all([report], deadline, lease)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
-        return self._report_all(reports, deadline, None)
-
-    def _report_all(
-        self, reports: Sequence[Report], deadline: float | None, lease: Lease | None
+    def report_all(
+        self, reports: Sequence[Report], deadline: float | None = None, lease: Lease | None = None
     ) -> Sequence[ReportOutcome]:
         transaction = ReportTransaction(self, reports, lease)
         try:
@@ -245,25 +236,13 @@ class SqlJobStore(JobStore):
                 return [error]
             # One of them must be to blame, and the others are not to suffer for it.
             _log.exception("reports cannot be written together, and are written one by one")
-            return [outcome for report in reports for outcome in self.report_all([report], deadline)]
+            return [outcome for report in reports for outcome in self.report_all([report], deadline, lease)]
         results = [each for each in outcomes if isinstance(each, ReportResult)]
         for job_pk in {job_pk for each in results for job_pk in each.grown.values()}:
             self.announce(job_pk)
         left_out = [report for report, outcome in zip(reports, outcomes, strict=True) if outcome is None]
-        others = iter(self.report_all(left_out, deadline) if left_out else ())
+        others = iter(self.report_all(left_out, deadline, lease) if left_out else ())
         return [next(others) if outcome is None else outcome for outcome in outcomes]
-
-    def take_lease(self, name: str, seconds: float) -> Lease | None:
-        def run(connection: Connection) -> Lease | None:
-            return leases.take(connection, name, self.read_granules(connection, 0, ())[0], seconds)
-
-        return self._writing(run)
-
-    def renew_lease(self, lease: Lease, seconds: float, progress: str | None = None) -> None:
-        def run(connection: Connection) -> None:
-            leases.renew(connection, lease, self.read_granules(connection, 0, ())[0], seconds, progress)
-
-        self._writing(run)
 
     def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
         # The retry of a delete whose commit was in doubt must not hit a job that took the ids since.
@@ -333,6 +312,9 @@ class SqlJobStore(JobStore):
         return self._reading(
             lambda connection: pages.read_page(connection, _find_job(connection, key), query, self), deadline
         )
+
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        return self._reading(lambda connection: files.read_granule(connection, key, granule), deadline)
 
     def read_first_pages(
         self, wanted: Sequence[FirstPage], deadline: float | None = None

@@ -11,6 +11,7 @@ from jobstatus_grpc.model import (
     Change,
     Details,
     Granule,
+    GranuleFile,
     GranuleKey,
     GranuleState,
     Job,
@@ -148,6 +149,20 @@ class JobPage(NamedTuple):
     sub_jobs: Sequence[WholeJob] = ()
     details: Details | None = None
     failures: Failures | None = None
+
+
+class StoredGranule(NamedTuple):
+    """A granule with its files, read at one moment.
+
+    Attributes:
+        job: the job it is of.
+        granule: the granule.
+        files: all of its files, in the order of their names' bytes.
+    """
+
+    job: JobKey
+    granule: Granule
+    files: Sequence[GranuleFile] = ()
 
 
 class FirstPage(NamedTuple):

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "1_5"
-down_revision = "1_3"
+down_revision = "1_4"
 branch_labels = None
 depends_on = None
 

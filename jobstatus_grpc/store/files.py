@@ -1,0 +1,158 @@
+"""The files of granules: read and written with reports that tell any, and with their granule alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from sqlalchemy import Connection, select, text
+
+from jobstatus_grpc.errors import GranuleNotFound, JobNotFound
+from jobstatus_grpc.model import FileTally, Granule, GranuleFile, GranuleKey, GranuleReport, JobKey
+from jobstatus_grpc.store import rows, schema
+from jobstatus_grpc.store.base import StoredGranule
+
+# How many of the jobs that have a granule are looked at together, the latest first.
+_EXAMINED_JOBS: Final = 1_000
+
+_JOB: Final = schema.job.c
+_GRANULE: Final = schema.granule.c
+_FILE: Final = schema.granule_file.c
+_NAMED: Final = text(f"{schema.GRANULE_NAME} = :name")
+_SELECT_GRANULE: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS), _GRANULE.files)
+_SELECT_FILES: Final = select(*(_FILE[column.name] for column in rows.FILE_COLUMNS[3:]))
+
+
+class FileKey(NamedTuple):
+    """A file of any granule."""
+
+    job_pk: int
+    collection_id: str
+    granule_id: str
+    file_name: str
+
+
+class FileTables(Protocol):
+    """The tables in a database's own words."""
+
+    def read(self, connection: Connection, keys: Collection[FileKey]) -> Mapping[FileKey, GranuleFile]:
+        """Return those of the files that exist, in one statement."""
+
+    def write(self, connection: Connection, tallies: Sequence[rows.Row], files: Sequence[rows.Row]) -> None:
+        """Write files, and what those of their granules come to, in two statements at most.
+
+        Args:
+            connection: in a transaction that holds the root's lock.
+            tallies: of TALLY_COLUMNS, no granule twice; not empty. The granules are there.
+            files: of FILE_COLUMNS, no file twice.
+        """
+
+
+def wanted(
+    job_pk: int, granules: Mapping[GranuleKey, Granule], reports: Iterable[GranuleReport]
+) -> Iterator[FileKey]:
+    """Yield those of the files reported that there can be: their granule has some."""
+    for report in reports:
+        if report.files:
+            granule = granules.get(report.key)
+            if granule is not None and granule.files is not None:
+                yield from (FileKey(job_pk, *report.key, file.file_name) for file in report.files)
+
+
+def with_files(
+    job_pk: int, granules: Mapping[GranuleKey, Granule], found: Mapping[FileKey, GranuleFile]
+) -> Mapping[GranuleKey, Granule]:
+    """Return granules of a job with those of their files that were found."""
+    named: dict[GranuleKey, dict[str, GranuleFile]] = {}
+    for key, file in found.items():
+        if key.job_pk == job_pk:
+            named.setdefault(GranuleKey(*key[1:3]), {})[key.file_name] = file
+    changed = {}
+    for name, files in named.items():
+        tally = granules[name].files
+        if tally is not None:
+            changed[name] = granules[name]._replace(files=tally._replace(named=files))
+    return {**granules, **changed}
+
+
+def write(
+    tables: FileTables, connection: Connection, told: Sequence[tuple[int, GranuleKey, FileTally]]
+) -> None:
+    """Write what reports have changed of files.
+
+    Args:
+        tables: the tables.
+        connection: in a transaction that holds the root's lock.
+        told: granules, by their jobs' rows, and what their files come to, with those that changed; not empty.
+    """
+    tallies = [rows.tally_row(*each) for each in told]
+    changed = [
+        rows.file_row(job_pk, key, file) for job_pk, key, files in told for file in files.named.values()
+    ]
+    tables.write(connection, tallies, changed)
+
+
+def read_granule(connection: Connection, key: JobKey, name: GranuleKey) -> StoredGranule:
+    """Return a granule with all of its files, as `JobStore.read_granule` does."""
+    found = _find_job(connection, key) if key.job_id else _find_latest_job(connection, key, name)
+    job_pk, job_id = found
+    row = connection.execute(
+        _SELECT_GRANULE.where(
+            _GRANULE.job_pk == job_pk,
+            _GRANULE.collection_id == name.collection_id,
+            _GRANULE.granule_id == name.granule_id,
+        )
+    ).one_or_none()
+    if row is None:
+        raise GranuleNotFound(*key, *name)
+    *columns, tally = row
+    job_key, granule = JobKey(key.project_id, job_id), rows.granule_from_row(columns)
+    return StoredGranule(job_key, granule, () if tally is None else _read_files(connection, job_pk, name))
+
+
+def _read_files(connection: Connection, job_pk: int, name: GranuleKey) -> Sequence[GranuleFile]:
+    found = connection.execute(
+        _SELECT_FILES.where(
+            _FILE.job_pk == job_pk,
+            _FILE.collection_id == name.collection_id,
+            _FILE.granule_id == name.granule_id,
+        ).order_by(_FILE.file_name)
+    )
+    return list(map(rows.file_from_row, found))
+
+
+def _find_job(connection: Connection, key: JobKey) -> tuple[int, str]:
+    named = (_JOB.project_id == key.project_id, _JOB.job_id == key.job_id)
+    job_pk = connection.scalar(select(_JOB.job_pk).where(*named))
+    if job_pk is None:
+        raise JobNotFound(*key)
+    return job_pk, key.job_id
+
+
+def _find_latest_job(connection: Connection, key: JobKey, name: GranuleKey) -> tuple[int, str]:
+    """Return the job of a project that requested a granule last.
+
+    A job is looked up by its row, and only then asked for its project: by the project there may be millions.
+    """
+    mine = select(_JOB.job_id).where(_JOB.job_pk == _GRANULE.job_pk, _JOB.project_id == key.project_id)
+    wanted = (
+        select(_GRANULE.job_pk, _GRANULE.request_time, mine.scalar_subquery())
+        .where(_NAMED, _GRANULE.collection_id == name.collection_id, _GRANULE.granule_id == name.granule_id)
+        .order_by(_GRANULE.job_pk.desc())
+        .limit(_EXAMINED_JOBS)
+    )
+    named = {"name": " ".join(name)}
+    examined = connection.execute(wanted, named).all()
+    while examined:
+        found = [row for row in examined if row[2] is not None]
+        if found:
+            latest = max(found, key=_requested)
+            return latest[0], latest[2]
+        examined = connection.execute(wanted.where(_GRANULE.job_pk < examined[-1][0]), named).all()
+    raise GranuleNotFound(*key, *name)
+
+
+def _requested(row: rows.Row) -> tuple[bool, int, int]:
+    """Return where a job stands among those that have requested a granule."""
+    job_pk, request_time, _ = row
+    return request_time is not None, request_time or 0, job_pk
