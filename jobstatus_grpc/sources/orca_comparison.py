@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import JobNotFound
-from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, ItemError, JobKey
+from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, JobKey
 from jobstatus_grpc.sources.orca_database import PAGE_GRANULES, Mark, OrcaDatabase, Walk
 from jobstatus_grpc.sources.orca_following import SYSTEM
-from jobstatus_grpc.sources.orca_values import granule_report, storable
+from jobstatus_grpc.sources.orca_values import difference, granule_report, storable
 from jobstatus_grpc.store.base import JobQuery, JobStore
 
 _LISTED_JOBS: Final = 500
@@ -106,7 +106,7 @@ class OrcaComparison:
         found = [Difference(job_id, key, "is not in ORCA") for key in ours.keys() - theirs.keys()]
         for key, report in theirs.items():
             granule = ours.get(key)
-            words = "has not been brought in" if granule is None else _difference(report, granule)
+            words = "has not been brought in" if granule is None else difference(report, granule)
             if words:
                 found.append(Difference(job_id, key, words))
         return sorted(found, key=lambda each: each.granule or GranuleKey("", ""))
@@ -129,18 +129,3 @@ class OrcaComparison:
                 return {granule.key: granule for page in snapshot.pages for granule in page}
         except JobNotFound:
             return None
-
-
-def _difference(theirs: GranuleReport, ours: Granule) -> str:
-    """Return in words how a granule differs from what ORCA says of it; empty if it does not."""
-    error = None if theirs.error == ItemError() else theirs.error
-    pairs = {
-        "state": (theirs.state and theirs.state.name, ours.state.name),
-        "error": (error and error.reason, ours.error and ours.error.reason),
-        "request_time": (theirs.request_time, ours.request_time),
-        "end_time": (theirs.end_time, ours.end_time),
-    }
-    told = (
-        f"{name} is {one!r} in ORCA, here {other!r}" for name, (one, other) in pairs.items() if one != other
-    )
-    return "; ".join(told)

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import InvalidRequest, NotFound, PreconditionFailed
-from jobstatus_grpc.model import GranuleReport, JobKey, JobReport, JobState, Report
+from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, JobKey, JobReport, JobState, Report
 from jobstatus_grpc.sources.holding import LEASE_SECONDS
 from jobstatus_grpc.sources.orca_database import (
     PAGE_GRANULES,
@@ -23,7 +23,7 @@ from jobstatus_grpc.sources.orca_database import (
     Walk,
 )
 from jobstatus_grpc.sources.orca_jobs import FollowedJob
-from jobstatus_grpc.sources.orca_values import GranuleRow, RowKey, granule_report, storable
+from jobstatus_grpc.sources.orca_values import GranuleRow, RowKey, difference, granule_report, storable
 from jobstatus_grpc.store.base import JobQuery, JobStore, Lease, ReportResult
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ _JOBS_TOGETHER: Final = 50
 _GRANULES_TOGETHER: Final = 10_000
 _WALKED_JOBS: Final = 5_000
 _LISTED_JOBS: Final = 500
+# How many granules are looked up one by one, rather than all of their job.
+_LOOKED_UP: Final = 20
 
 
 class Pace(NamedTuple):
@@ -258,18 +260,18 @@ class OrcaFollowing:
         def report(job_id: str) -> None:
             job = self._jobs[job_id]
             rows = [row for row in found[job_id] if self._is_storable(row)]
+            if job.complete:
+                # It is opened again with what is new of it, or not at all.
+                rows = list(self._unheld(job_id, rows))
             if not rows:
                 return
             # Of what was there before this source, nobody has seen it come.
             latest = max(row.request_time for row in rows) / 1_000_000
             arrived = now if job.since else now - max(0.0, clock - latest)
             job.note_rows(rows)
-            result = self._write(job, list(map(granule_report, rows)))
-            if result is None:
-                return
-            job.note_result(result, arrived, now)
-            if job.complete and result.changed:
-                self._complete(job, False)
+            result = self._write(job, list(map(granule_report, rows)), False if job.complete else None)
+            if result is not None:
+                job.note_result(result, arrived, now)
 
         list(self._executor.map(report, found))
 
@@ -288,18 +290,29 @@ class OrcaFollowing:
             emptied=frozenset({"end_time"} if complete is False else ()),
         )
         try:
-            return self._store.report(Report(key, told, granules, authoritative=True), lease=self._lease)
+            result = self._store.report(Report(key, told, granules, authoritative=True), lease=self._lease)
+            job.note_complete(complete)
+            return result
         except (InvalidRequest, NotFound, PreconditionFailed) as refused:
             if job.job_id not in self._refused:
                 self._refused.add(job.job_id)
                 _log.error("job %s cannot be brought in: %s", job.job_id, refused)
             return None
 
-    def _complete(self, job: FollowedJob, complete: bool) -> None:
-        """Say that a job is complete, or that it is no more: then all of it is read again."""
-        self._write(job, (), complete)
-        job.complete = complete
-        job.deleted |= not complete
+    def _unheld(self, job_id: str, rows: Sequence[GranuleRow]) -> Sequence[GranuleRow]:
+        """Return those of a job's rows that say something else than the store."""
+        key = self._key(job_id)
+        reports = [granule_report(row) for row in rows]
+        held: dict[GranuleKey, Granule] = {}
+        if len(rows) <= _LOOKED_UP:
+            for report in reports:
+                with suppress(NotFound):
+                    held[report.key] = self._store.read_granule(key, report.key).granule
+        else:
+            with self._store.open_snapshot(key) as snapshot:
+                held = {granule.key: granule for page in snapshot.pages for granule in page}
+        told = zip(rows, reports, strict=True)
+        return [row for row, each in told if each.key not in held or difference(each, held[each.key])]
 
     def _settle(self) -> None:
         """Tell of jobs that are complete, and leave those that have been for long: the walk sees to them."""
@@ -310,7 +323,7 @@ class OrcaFollowing:
             for job in self._jobs.values()
             if job.is_settled(now, self._pace.settle) and job.job_id != partial
         ]
-        list(self._executor.map(lambda job: self._complete(job, True), settled))
+        list(self._executor.map(lambda job: self._write(job, (), True), settled))
         for job_id in [job.job_id for job in self._jobs.values() if job.is_left(now)]:
             del self._jobs[job_id]
 

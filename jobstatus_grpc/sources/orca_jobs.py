@@ -36,7 +36,7 @@ class FollowedJob:
         ended: when the last of them was completed, too.
         seen: whether ORCA has it.
         complete: whether it was said to be complete.
-        deleted: whether somebody has deleted it here since it was read from its beginning.
+        renewed: whether it is to be read from its beginning next: it was deleted here, or opened again.
     """
 
     job_id: str
@@ -50,7 +50,7 @@ class FollowedJob:
     ended: int | None = None
     seen: bool = False
     complete: bool = False
-    deleted: bool = False
+    renewed: bool = False
 
     @classmethod
     def of(cls, job: Job, now: float) -> FollowedJob:
@@ -72,10 +72,16 @@ class FollowedJob:
         if count > self.count:
             self.newest = max(self.newest, arrived)
         # Begun anew, it has only what was new.
-        self.deleted |= count < self.count
+        self.renewed |= count < self.count
         self.count, self.open = count, totals.pending + totals.staged + totals.unspecified
         if result.changed:
             self.changed = now
+
+    def note_complete(self, complete: bool | None) -> None:
+        """Take that the job was said to be complete, or no more: then all of it is read again."""
+        if complete is not None:
+            self.complete = complete
+            self.renewed |= not complete
 
     def is_settled(self, now: float, settle: float) -> bool:
         """Return whether all granules have ended, and none has come for so many seconds."""
@@ -88,6 +94,6 @@ class FollowedJob:
 
     def schedule(self, horizon: int, now: float, interval: float) -> None:
         """Set what is to be read next, and when, after all was read since `since` at a horizon."""
-        self.since, self.deleted = 0 if self.deleted else horizon, False
+        self.since, self.renewed = 0 if self.renewed else horizon, False
         quiet = self.complete or now - self.changed > QUIET_AFTER
         self.due = now + (max(interval, QUIET_INTERVAL) if quiet else interval)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from jobstatus_grpc.model import MAX_ID_BYTES, FileReport, GranuleReport, GranuleState, ItemError, text_bytes
+from jobstatus_grpc.model import (
+    MAX_ID_BYTES,
+    FileReport,
+    Granule,
+    GranuleReport,
+    GranuleState,
+    ItemError,
+    text_bytes,
+)
 
 # recovery_status: the numbers are in the order in which a granule takes the least of its files'.
 STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
@@ -76,9 +84,7 @@ def granule_report(row: GranuleRow) -> GranuleReport:
         error=ItemError(None, None if reason is None else cut(reason, _MAX_MESSAGE)),
         request_time=row.request_time,
         end_time=row.completion_time,
-        files=[
-            _file_report(file, _MAX_MESSAGE if len(row.files) <= _FEW_FILES else 200) for file in row.files
-        ],
+        files=[_file_report(file, most) for file in row.files],
     )
 
 
@@ -103,3 +109,18 @@ def _told(file: FileRow) -> bool:
 def cut(text: str, most: int) -> str:
     """Return as much of a message as there is room for."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def difference(theirs: GranuleReport, ours: Granule) -> str:
+    """Return in words how a granule differs from what ORCA says of it; empty if it does not."""
+    error = None if theirs.error == ItemError() else theirs.error
+    pairs = {
+        "state": (theirs.state and theirs.state.name, ours.state.name),
+        "error": (error and error.reason, ours.error and ours.error.reason),
+        "request_time": (theirs.request_time, ours.request_time),
+        "end_time": (theirs.end_time, ours.end_time),
+    }
+    told = (
+        f"{name} is {one!r} in ORCA, here {other!r}" for name, (one, other) in pairs.items() if one != other
+    )
+    return "; ".join(told)
