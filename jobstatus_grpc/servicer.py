@@ -26,7 +26,7 @@ from jobstatus_grpc.parsing import Upload
 from jobstatus_grpc.reads import StatusQuery, StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.status import request_id_of, to_status
-from jobstatus_grpc.store.base import JobList, JobQuery, ReportResult, StoredJob
+from jobstatus_grpc.store.base import JobList, JobQuery, ReportResult, StoredGranule, StoredJob
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import JobFilter, ResumePoint, Tokens
 from jobstatus_grpc.transfers import Transfers
@@ -62,6 +62,17 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
             return await self._reader.answer(StatusQuery(asked.key, 0), deadline(context))
         query = StatusQuery(asked.key, asked.limit, tuple(asked.states), asked.page_token)
         return await self._reader.answer(query, deadline(context))
+
+    async def GetGranuleStatus(  # noqa: N802
+        self, request: pb.GetGranuleStatusRequest, context: _Context
+    ) -> pb.GetGranuleStatusResponse:
+        asked = requests.get_granule_status(request)
+
+        def answer(found: StoredGranule) -> pb.GetGranuleStatusResponse:
+            granule = resources.granule_to_pb(found.granule, found.files)
+            return pb.GetGranuleStatusResponse(**found.job._asdict(), granule=granule)
+
+        return await self._reader.read_granule(asked.key, asked.granule, deadline(context), answer)
 
     async def ListJobs(  # noqa: N802
         self, request: pb.ListJobsRequest, context: _Context

@@ -232,6 +232,31 @@ def delete(
 
 @app.command()
 @calling
+def granule(
+    collection_id: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="The granule's collection; '' if it has none.")
+    ],
+    granule_id: Annotated[str, typer.Argument(metavar="GRANULE", help="The granule.")],
+    job_id: Annotated[
+        str | None,
+        typer.Option("--job-id", metavar="ID", help="Its job; without it the one that requested it last."),
+    ] = None,
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
+) -> Task:
+    """Show a granule and its files."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.granules import show_granule
+
+        return show_granule(server, project_id, collection_id, granule_id, job_id, as_json)
+
+    return task
+
+
+@app.command()
+@calling
 def watch(
     job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID…", help="The job, or several.")],
     until: options.AwaitedEnd = "terminal",

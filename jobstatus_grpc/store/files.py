@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, select, text
 
 from jobstatus_grpc.errors import GranuleNotFound, JobNotFound
 from jobstatus_grpc.model import FileTally, Granule, GranuleFile, GranuleKey, GranuleReport, JobKey
@@ -18,9 +18,27 @@ _EXAMINED_JOBS: Final = 1_000
 _JOB: Final = schema.job.c
 _GRANULE: Final = schema.granule.c
 _FILE: Final = schema.granule_file.c
-_NAMED: Final = text(f"{schema.GRANULE_NAME} = :name")
 _SELECT_GRANULE: Final = select(*(_GRANULE[column.name] for column in rows.GRANULE_COLUMNS), _GRANULE.files)
 _SELECT_FILES: Final = select(*(_FILE[column.name] for column in rows.FILE_COLUMNS[3:]))
+
+
+def _of_job(column: ColumnElement[str]) -> ScalarSelect[str]:
+    return select(column).where(_JOB.job_pk == _GRANULE.job_pk).scalar_subquery()
+
+
+# The jobs that have a granule of this name, the youngest first.
+_SELECT_REQUESTED: Final = (
+    select(
+        _GRANULE.job_pk,
+        _GRANULE.request_time,
+        _GRANULE.collection_id,
+        _of_job(_JOB.project_id),
+        _of_job(_JOB.job_id),
+    )
+    .where(text(f"{schema.GRANULE_NAME} = :name"))
+    .order_by(_GRANULE.job_pk.desc())
+    .limit(_EXAMINED_JOBS)
+)
 
 
 class FileKey(NamedTuple):
@@ -129,30 +147,39 @@ def _find_job(connection: Connection, key: JobKey) -> tuple[int, str]:
     return job_pk, key.job_id
 
 
+class _Requested(NamedTuple):
+    """A job that has a granule, and since when."""
+
+    job_pk: int
+    request_time: int | None
+    collection_id: str
+    project_id: str
+    job_id: str | None
+
+    @property
+    def place(self) -> tuple[bool, int, int]:
+        """Where it stands among those that have requested the granule: the greatest was the last."""
+        return self.request_time is not None, self.request_time or 0, self.job_pk
+
+
 def _find_latest_job(connection: Connection, key: JobKey, name: GranuleKey) -> tuple[int, str]:
     """Return the job of a project that requested a granule last.
 
-    A job is looked up by its row, and only then asked for its project: by the project there may be millions.
+    Whose the jobs are, and whether only their names for the granule are alike together, is told apart here:
+    in the statement it would lead one database or the other away from the indices.
     """
-    mine = select(_JOB.job_id).where(_JOB.job_pk == _GRANULE.job_pk, _JOB.project_id == key.project_id)
-    wanted = (
-        select(_GRANULE.job_pk, _GRANULE.request_time, mine.scalar_subquery())
-        .where(_NAMED, _GRANULE.collection_id == name.collection_id, _GRANULE.granule_id == name.granule_id)
-        .order_by(_GRANULE.job_pk.desc())
-        .limit(_EXAMINED_JOBS)
-    )
     named = {"name": " ".join(name)}
-    examined = connection.execute(wanted, named).all()
+    examined = connection.execute(_SELECT_REQUESTED, named).all()
     while examined:
-        found = [row for row in examined if row[2] is not None]
-        if found:
-            latest = max(found, key=_requested)
-            return latest[0], latest[2]
-        examined = connection.execute(wanted.where(_GRANULE.job_pk < examined[-1][0]), named).all()
+        requests = [_Requested(*row) for row in examined]
+        mine = [
+            each
+            for each in requests
+            if (each.project_id, each.collection_id) == (key.project_id, name.collection_id) and each.job_id
+        ]
+        if mine:
+            latest = max(mine, key=lambda each: each.place)
+            return latest.job_pk, latest.job_id or ""
+        further = _SELECT_REQUESTED.where(_GRANULE.job_pk < requests[-1].job_pk)
+        examined = connection.execute(further, named).all()
     raise GranuleNotFound(*key, *name)
-
-
-def _requested(row: rows.Row) -> tuple[bool, int, int]:
-    """Return where a job stands among those that have requested a granule."""
-    job_pk, request_time, _ = row
-    return request_time is not None, request_time or 0, job_pk

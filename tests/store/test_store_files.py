@@ -23,6 +23,7 @@ from jobstatus_grpc.model import (
     JobKey,
     Report,
 )
+from jobstatus_grpc.store import files
 from jobstatus_grpc.store.base import JobStore, StoredGranule
 from jobstatus_grpc.store.sql import SqlJobStore
 
@@ -202,7 +203,8 @@ def test_names_that_are_alike_together_are_told_apart(store: JobStore) -> None:
 def test_a_granule_that_many_jobs_of_others_have_is_found_behind_them(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstatus_grpc.store.files._EXAMINED_JOBS", 3)
+    few = files._SELECT_REQUESTED.limit(3)
+    monkeypatch.setattr(files, "_SELECT_REQUESTED", few)
     request(store, "mine")
     for number in range(7):
         request(store, f"{number}", "others")
