@@ -202,8 +202,11 @@ def test_every_error_that_may_reach_a_caller_is_tried_above() -> None:
         errors.ConfigInvalid,
         errors.HistoryChanged,
         errors.HistoryPruned,
+        errors.LeaseLost,
         errors.ListenFailed,
         errors.SchemaMismatch,
+        errors.SourceFailed,
+        errors.SourceRefused,
     }
     roots = {
         JobStatusError,
