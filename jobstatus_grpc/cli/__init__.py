@@ -58,6 +58,8 @@ def serve(
     workers: options.Workers = None,
     tls_cert_file: options.TlsCertFile = None,
     tls_key_file: options.TlsKeyFile = None,
+    source_orca_url: options.SourceOrcaUrl = None,
+    source_orca_secret_file: options.SourceOrcaSecretFile = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
@@ -77,6 +79,8 @@ def serve(
             workers=workers,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_key_file,
+            source_orca_url=source_orca_url,
+            source_orca_secret_file=source_orca_secret_file,
             log_level=log_level,
             log_format=log_format,
         )

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -99,8 +100,9 @@ def compare_orca(given: Orca) -> int:
 def _opened(given: Orca) -> Iterator[tuple[JobStore, OrcaDatabase]]:
     if bool(given.orca_url) == bool(given.secret_file):
         raise Refused("say where ORCA's database is: --orca-url URL or --orca-secret-file FILE, one of them")
-    orca_url = given.orca_url or _told("--orca-secret-file", read_secret, given.secret_file)
-    database = _told("--orca-url", OrcaDatabase, orca_url)
+    told = partial(read_secret, given.secret_file) if given.secret_file else None
+    orca_url = _told("--orca-secret-file", told) if told else given.orca_url
+    database = _told("--orca-url", OrcaDatabase, orca_url, "orca", told)
     store = _told("--database-url", open_store, given.database_url, 2, WRITE_THREADS + 1)
     try:
         yield store, database

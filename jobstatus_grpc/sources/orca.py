@@ -2,7 +2,7 @@
 
 What it asks of ORCA's database is bounded: one connection, and one query at a time. In each interval it
 reads the open jobs that are due, by their keys, at most 5,000 jobs' keys to find new ones, and 2,000
-granules of all the others; and after a turn it rests for four times as long as that took the database. Only
+granules of all the others; and after a turn it rests for as long as the turn kept the database busy. Only
 the back-fill goes on in the pauses, 2,000 granules at a time.
 """
 
@@ -36,7 +36,9 @@ WRITE_THREADS: Final = 4
 _RETRY_INTERVAL: Final = 1.0
 _REFUSED_INTERVAL: Final = 10.0
 # Of the time, how much ORCA's database works for this at most: one part in so many.
-_REST: Final = 5
+_REST: Final = 2
+# Between two turns, however often somebody asks, in seconds.
+_LEAST_GAP: Final = 0.1
 _MENDABLE: Final = (SourceFailed, StoreUnavailable, StoreFull, DeadlineExceeded)
 
 
@@ -116,6 +118,7 @@ class OrcaSource:
                 if not known:
                     raise
                 self._say(error)
+                self._database.renew()
                 pause = _REFUSED_INTERVAL
             except (LeaseLost, *_MENDABLE) as error:
                 self._say(error)
@@ -138,8 +141,8 @@ class OrcaSource:
             if self._stopped.wait(TAKE_INTERVAL):
                 return
         with (
-            ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="jobstatus-orca") as executor,
             held(self._store, lease) as lost,
+            ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="jobstatus-orca") as executor,
         ):
             following = OrcaFollowing(self._store, self._database, identity, lease, self._pace, executor)
             following.begin()
@@ -156,13 +159,15 @@ class OrcaSource:
         granules = self._database.count() if following.filling else 0
         self._woken.clear()
         following.turn()
-        end = began + max(self._pace.interval, _REST * (following.spent - spent))
+        rested = began + max(_LEAST_GAP, _REST * (following.spent - spent))
+        end = max(began + self._pace.interval, rested)
         while following.filling and not self._stopped.is_set():
             following.fill()
             self._show(following, granules)
             if time.monotonic() >= end:
                 break
         self._show(following, granules)
+        self._stopped.wait(max(0.0, rested - time.monotonic()))
         self._woken.wait(max(0.0, end - time.monotonic()))
 
     def _show(self, following: OrcaFollowing, granules: int) -> None:

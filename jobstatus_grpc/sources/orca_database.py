@@ -21,11 +21,11 @@ their granule's row is new. What has no index is not asked for: all queries go b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from jobstatus_grpc.errors import SourceFailed, SourceRefused
@@ -169,7 +169,10 @@ class Walk(NamedTuple):
     after: RowKey = RowKey("")
 
     def on(self, horizon: int, last: RowKey | None) -> Walk:
-        """Return the walk after a part; `None` is the end, and the next way begins."""
+        """Return the walk after a part that was read at a horizon; `None` is its end.
+
+        The next way begins then: it reads what was made since the first part of this one.
+        """
         start = self.horizon or horizon
         return Walk(start) if last is None else Walk(self.since, start, last)
 
@@ -203,29 +206,36 @@ def parse_url(orca_url: str) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
+def _engine(url: URL) -> Engine:
+    return create_engine(
+        url.set(query={}),
+        connect_args={**_ARGUMENTS, **url.query},
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+
 class OrcaDatabase:
     """ORCA's recovery tables. Used by one thread at a time; one connection, made when it is needed.
 
     Args:
         orca_url: where it is, and as whom to read it.
         schema: of the tables.
+        told: tells the URL anew; raises ValueError where it cannot.
 
     Raises:
         ValueError: the URL is none of PostgreSQL's.
     """
 
-    def __init__(self, orca_url: str, schema: str = "orca") -> None:
+    def __init__(
+        self, orca_url: str, schema: str = "orca", told: Callable[[], str] | None = None
+    ) -> None:
         self._url = parse_url(orca_url)
         self._schema = schema
-        arguments = {**_ARGUMENTS, **self._url.query}
-        self._engine = create_engine(
-            self._url.set(query={}),
-            connect_args=arguments,
-            isolation_level="AUTOCOMMIT",
-            pool_size=1,
-            max_overflow=0,
-            hide_parameters=True,
-        )
+        self._told = told
+        self._engine = _engine(self._url)
         self._statements: Mapping[str, Any] = {}
         self._collections = True
 
@@ -233,6 +243,17 @@ class OrcaDatabase:
     def shown(self) -> str:
         """Where it is, without who reads it."""
         return f"{self._url.host}:{self._url.port or 5432}/{self._url.database}"
+
+    def renew(self) -> None:
+        """Ask anew where it is, and as whom to read it: a password may have been changed."""
+        if self._told is not None:
+            try:
+                self._url = parse_url(self._told())
+            except ValueError as error:
+                _log.warning("ORCA's secret %s", error)
+                return
+            self._engine.dispose()
+            self._engine = _engine(self._url)
 
     def identify(self) -> Identity:
         """Return which database it is, having looked that the tables are there and may be read.

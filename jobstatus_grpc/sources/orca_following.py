@@ -15,11 +15,11 @@ from jobstatus_grpc.errors import InvalidRequest, NotFound, PreconditionFailed
 from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, JobKey, JobReport, JobState, Report
 from jobstatus_grpc.sources.holding import LEASE_SECONDS
 from jobstatus_grpc.sources.orca_database import (
-    PAGE_GRANULES,
     Identity,
     Mark,
     OrcaDatabase,
     OrcaSnapshot,
+    Part,
     Walk,
 )
 from jobstatus_grpc.sources.orca_jobs import FollowedJob
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 SYSTEM: Final = "orca"
 _OPEN_STATES: Final = (JobState.PENDING, JobState.RUNNING)
 # What one query is about, at most.
-_JOBS_TOGETHER: Final = 50
+_JOBS_TOGETHER: Final = 100
 _GRANULES_TOGETHER: Final = 10_000
 _WALKED_JOBS: Final = 5_000
 _LISTED_JOBS: Final = 500
@@ -51,6 +51,20 @@ class Pace(NamedTuple):
     project_id: str
     interval: float = 1.0
     settle: float = 60.0
+
+
+class Look(NamedTuple):
+    """What was found of some jobs in one snapshot.
+
+    Attributes:
+        horizon: of the snapshot.
+        limit: how many granules of each job there are at most.
+        found: those that are new, by job.
+    """
+
+    horizon: int
+    limit: int
+    found: Mapping[str, Sequence[GranuleRow]]
 
 
 class OrcaFollowing:
@@ -134,16 +148,30 @@ class OrcaFollowing:
 
     def turn(self) -> None:
         """Do what is due."""
-        self._find_jobs()
-        self._read_jobs(self._due())
-        if not self.filling:
-            self._walk_on()
+        due = self._due()
+        group = due[:_JOBS_TOGETHER]
+        # What there mostly is to do takes but one snapshot.
+        with self._snapshot() as snapshot:
+            look = _look(snapshot, [Mark(job.job_id, job.since) for job in group]) if group else None
+            jobs, new = snapshot.new_jobs(self._new_jobs, _WALKED_JOBS)
+            part = None if self.filling else self._part(snapshot)
+        # What is read of a granule later is also reported later: nothing old goes over what is new.
+        if look is not None:
+            self._take_group(group, look)
+        if part is not None:
+            self._take_part(*part)
+        for start in range(_JOBS_TOGETHER, len(due), _JOBS_TOGETHER):
+            self._take_group(due[start : start + _JOBS_TOGETHER])
+        self._take_new(new)
+        self._new_jobs = jobs
         self._settle()
         self.note()
 
     def fill(self) -> None:
         """Do one part of the back-fill."""
-        self._walk_on()
+        with self._snapshot() as snapshot:
+            part = self._part(snapshot)
+        self._take_part(*part)
         self._settle()
 
     def note(self) -> None:
@@ -175,78 +203,79 @@ class OrcaFollowing:
         finally:
             self.spent += time.monotonic() - began
 
-    def _find_jobs(self) -> None:
-        """Follow jobs that are new since the walk over all jobs was where it is now."""
-        with self._snapshot() as snapshot:
-            walk, found = snapshot.new_jobs(self._new_jobs, _WALKED_JOBS)
-        unknown = [job_id for job_id in found if job_id not in self._jobs]
-        known = self._store.read_jobs([self._key(job_id) for job_id in unknown])
-        now = time.monotonic()
-        for job_id in unknown:
-            if self._key(job_id) not in known:
-                self._jobs[job_id] = FollowedJob(job_id, now, now)
-        self._new_jobs = walk
-
     def _due(self) -> Sequence[FollowedJob]:
+        """Return the jobs to read now; those that are asked for and not followed are read at once."""
         with self._asking:
             asked, self._asked = self._asked, set()
         now = time.monotonic()
         due = [job for job in self._jobs.values() if job.due <= now or job.job_id in asked]
-        # What is complete, or not known, may have changed since the walk passed it.
-        others = asked - self._jobs.keys()
-        if others:
-            self._take_found(self._read([Mark(job_id, self._granules.since) for job_id in others])[1])
+        others = [Mark(job_id, self._granules.since) for job_id in asked - self._jobs.keys()]
+        for start in range(0, len(others), _JOBS_TOGETHER):
+            with self._snapshot() as snapshot:
+                look = _look(snapshot, others[start : start + _JOBS_TOGETHER])
+            self._take_found(look.found, 0)
         return due
 
-    def _read_jobs(self, jobs: Sequence[FollowedJob]) -> None:
-        """Read what is new of jobs that are followed, and report it."""
-        for start in range(0, len(jobs), _JOBS_TOGETHER):
-            group = jobs[start : start + _JOBS_TOGETHER]
-            marks = [Mark(job.job_id, job.since) for job in group]
-            first, limit = 0, _GRANULES_TOGETHER // len(group)
-            while marks:
-                horizon, found = self._read(marks, limit)
-                first = first or horizon
-                self._report(found)
-                marks = [
-                    Mark(mark.job_id, mark.since, *found[mark.job_id][-1].key[1:])
-                    for mark in marks
-                    if len(found.get(mark.job_id, ())) == limit
-                ]
-            now = time.monotonic()
-            for job in group:
-                job.schedule(first, now, self._pace.interval)
+    def _take_group(self, group: Sequence[FollowedJob], look: Look | None = None) -> None:
+        """Report what is new of jobs that are followed, page by page, of which `look` is the first."""
+        marks = [Mark(job.job_id, job.since) for job in group]
+        horizon = 0
+        while marks:
+            if look is None:
+                with self._snapshot() as snapshot:
+                    look = _look(snapshot, marks)
+            horizon = horizon or look.horizon
+            self._report(look.found)
+            ends = ((mark, look.found.get(mark.job_id, ())) for mark in marks)
+            marks = [
+                Mark(mark.job_id, mark.since, *rows[-1].key[1:])
+                for mark, rows in ends
+                if len(rows) == look.limit
+            ]
+            look = None
+        now = time.monotonic()
+        for job in group:
+            job.schedule(horizon, now, self._pace.interval)
 
-    def _read(
-        self, marks: Sequence[Mark], limit: int = PAGE_GRANULES
-    ) -> tuple[int, Mapping[str, Sequence[GranuleRow]]]:
-        with self._snapshot() as snapshot:
-            rows = snapshot.with_files(snapshot.changed(marks, limit))
-            return snapshot.horizon, _by_job(rows)
+    def _take_new(self, job_ids: Sequence[str]) -> None:
+        """Follow those of some jobs that the store does not know, and read them."""
+        unknown = [job_id for job_id in job_ids if job_id not in self._jobs]
+        known = self._store.read_jobs([self._key(job_id) for job_id in unknown])
+        now = time.monotonic()
+        new = [FollowedJob(job_id, now, now) for job_id in unknown if self._key(job_id) not in known]
+        self._jobs.update((job.job_id, job) for job in new)
+        for start in range(0, len(new), _JOBS_TOGETHER):
+            self._take_group(new[start : start + _JOBS_TOGETHER])
 
-    def _walk_on(self) -> None:
-        """Go one part on through all granules, and report what nobody has."""
-        with self._snapshot() as snapshot:
-            walk, granules, examined = snapshot.part(self._granules)
-            if not self.filling:
-                # Open jobs are read by themselves.
-                granules = [row for row in granules if row.key.job_id not in self._jobs]
-            found = _by_job(snapshot.with_files(granules))
-        if found:
-            self._take_found(found)
-        self.filled += examined if self.filling else 0
-        self._granules = walk
+    def _part(self, snapshot: OrcaSnapshot) -> tuple[Part, Mapping[str, Sequence[GranuleRow]]]:
+        """Return the next part of the way through all granules, and what is new of those in it."""
+        part = snapshot.part(self._granules)
+        granules = part.granules
+        if not self.filling:
+            # Jobs that are followed are read by themselves.
+            granules = [row for row in granules if row.key.job_id not in self._jobs]
+        return part, _by_job(snapshot.with_files(granules))
 
-    def _take_found(self, found: Mapping[str, Sequence[GranuleRow]]) -> None:
-        """Report granules of any jobs, and follow those jobs that are not complete, or no more."""
+    def _take_part(self, part: Part, found: Mapping[str, Sequence[GranuleRow]]) -> None:
+        # Of a job that is new to the store the back-fill brings the rest.
+        self._take_found(found, part.walk.horizon or part.walk.since if self.filling else 0)
+        self.filled += part.examined if self.filling else 0
+        self._granules = part.walk
+
+    def _take_found(self, found: Mapping[str, Sequence[GranuleRow]], since: int) -> None:
+        """Report granules of any jobs, and follow those jobs that are not complete, or no more.
+
+        Args:
+            found: the granules.
+            since: from which transaction on those of the jobs are to be read that are new to the store.
+        """
         others = [job_id for job_id in found if job_id not in self._jobs]
         known = self._store.read_jobs([self._key(job_id) for job_id in others])
         now = time.monotonic()
         for job_id in others:
             stored = known.get(self._key(job_id))
             job = FollowedJob(job_id, 0.0, now) if stored is None else FollowedJob.of(stored.job, now)
-            # Of what is new to the store the back-fill brings the rest.
-            job.since = self._granules.horizon if self.filling and stored is None else 0
+            job.since = since if stored is None else 0
             self._jobs[job_id] = job
         self._report(found)
         for job_id in others:
@@ -309,7 +338,7 @@ class OrcaFollowing:
                 with suppress(NotFound):
                     held[report.key] = self._store.read_granule(key, report.key).granule
         else:
-            with self._store.open_snapshot(key) as snapshot:
+            with suppress(NotFound), self._store.open_snapshot(key) as snapshot:
                 held = {granule.key: granule for page in snapshot.pages for granule in page}
         told = zip(rows, reports, strict=True)
         return [row for row, each in told if each.key not in held or difference(each, held[each.key])]
@@ -337,6 +366,12 @@ class OrcaFollowing:
 
     def _key(self, job_id: str) -> JobKey:
         return JobKey(self._pace.project_id, job_id)
+
+
+def _look(snapshot: OrcaSnapshot, marks: Sequence[Mark]) -> Look:
+    limit = _GRANULES_TOGETHER // len(marks)
+    rows = snapshot.with_files(snapshot.changed(marks, limit))
+    return Look(snapshot.horizon, limit, _by_job(rows))
 
 
 def _by_job(rows: Iterable[GranuleRow]) -> Mapping[str, Sequence[GranuleRow]]:

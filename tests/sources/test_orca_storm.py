@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bringing import SourceCommand
 from moments import wait_until
 from orca import ERROR, SUCCESS, OrcaDatabase, OrcaLife, orca_granules
 from postgres import PostgresServer
-from processes import COMMAND, ServerProcess, environment, run_command
+from processes import ServerProcess, run_command
 from stored import first_position, history, opened
 
 from jobstatus_grpc.client import JobStatusClient
@@ -29,25 +29,6 @@ def orca(postgres_server: PostgresServer) -> Iterator[OrcaDatabase]:
     yield database
     postgres_server.start()
     database.close()
-
-
-class SourceProcess:
-    """`jobstatus source orca`, as a user starts it."""
-
-    def __init__(self, database_url: str, orca: OrcaDatabase, *arguments: str) -> None:
-        given = ("--database-url", database_url, "--project-id", "daac", "--interval", "0.2", "--settle", "2")
-        self.command = [COMMAND, "source", "orca", *given, "--orca-url", orca.url, *arguments]
-        self.process = self.start()
-
-    def start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
-        )
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        self.process.send_signal(number)
-        if number != signal.SIGSTOP:
-            self.process.wait(timeout=30)
 
 
 def compared(database_url: str, orca: OrcaDatabase) -> None:
@@ -118,14 +99,14 @@ def test_a_busy_database_is_brought_in_whole_through_kills_and_stops(
     lives = [OrcaLife(orca, everything[number::writers], number) for number in range(writers)]
     with ServerProcess(postgres_url) as server, ThreadPoolExecutor(writers) as threads:
         watchers = Watchers(server.address, names)
-        source = SourceProcess(postgres_url, orca)
+        source = SourceCommand(postgres_url, orca)
         living = [threads.submit(life.run, 1.0) for life in lives]
         for _ in range(kills):
             threading.Event().wait(draw.uniform(0.5, 2.0))
             source.kill()
             source.process = source.start()
         source.kill(signal.SIGSTOP)
-        other = SourceProcess(postgres_url, orca)
+        other = SourceCommand(postgres_url, orca)
         before = sum(each.job.revision for each in stored_jobs(postgres_url, names))
         wait_until(
             lambda: (
