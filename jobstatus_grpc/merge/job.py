@@ -155,7 +155,7 @@ def _beyond_limits(granule: Granule) -> Iterator[str]:
     if granule_bytes(granule) > MAX_GRANULE_BYTES:
         yield f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
     files = granule.files
-    if files is not None and files.count > MAX_GRANULE_FILES:
+    if files is not None and files.total > MAX_GRANULE_FILES:
         yield f"the granule has more than {MAX_GRANULE_FILES} files"
     if files is not None and files.total_bytes > MAX_FILES_BYTES:
         yield f"the granule's files take more than {MAX_FILES_BYTES} bytes"
