@@ -143,11 +143,11 @@ def test_a_granule_has_files_up_to_its_limits(client: JobStatusClient) -> None:
     client.report_job(pb.Job(job_id="j"), [granule(*files)])
     assert len(client.granule("c", "g").granule.files) == 1000
     assert refused(client, granule(pb.GranuleFile(file_name="more"))) == {
-        "granules[0]": "the granule has more than 1000 files"
+        "granules[0].files": "the granule would have more than 1000"
     }
     large = [pb.GranuleFile(file_name=name, restore_destination="d" * 600) for name in names[:1000]]
     assert refused(client, granule(*large)) == {
-        "granules[0]": "the granule's files take more than 524288 bytes"
+        "granules[0].files": "they would take more than 524288 bytes"
     }
 
 
