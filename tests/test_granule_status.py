@@ -119,7 +119,8 @@ def test_a_request_names_all_its_faults_at_once(client: JobStatusClient) -> None
 
 def test_a_report_names_all_faults_of_its_files_and_writes_nothing(client: JobStatusClient) -> None:
     client.report_job(pb.Job(job_id="j"), [granule(pb.GranuleFile(file_name="a"))])
-    bad = pb.GranuleFile(state=9, attempt=-1, restore_destination="\0", end_time=Timestamp(nanos=-1))  # type: ignore[arg-type]
+    bad = pb.GranuleFile(attempt=-1, restore_destination="\0", end_time=Timestamp(nanos=-1))
+    bad.state = 9  # type: ignore[assignment]
     twice = pb.GranuleFile(file_name="twice", state=SUCCEEDED)
     assert refused(client, granule(twice, granule_id="other"), granule(twice, bad, twice)) == {
         "granules[1].files[1].file_name": "is required",

@@ -79,8 +79,7 @@ def merge_reports(
         if changed:
             granule_documents.setdefault(report.key, {}).update(changed)
         of_job.update(merged.granules)
-    files = _changed_files(granules, found)
-    return MergedGroup(written, logs, kept_now, granule_documents, files, outcomes)
+    return MergedGroup(written, logs, kept_now, granule_documents, _changed_files(granules, found), outcomes)
 
 
 def _changed_documents(
@@ -95,7 +94,8 @@ def _changed_documents(
 
 
 def _changed_files(
-    before: Mapping[JobKey, Mapping[GranuleKey, Granule]], after: Mapping[JobKey, Mapping[GranuleKey, Granule]]
+    before: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+    after: Mapping[JobKey, Mapping[GranuleKey, Granule]],
 ) -> dict[JobKey, dict[GranuleKey, FileTally]]:
     found: dict[JobKey, dict[GranuleKey, FileTally]] = {}
     for job, granules in after.items():
