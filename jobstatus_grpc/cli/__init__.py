@@ -27,7 +27,7 @@ db = typer.Typer(help="Looks after the database.", rich_markup_mode=None)
 app.add_typer(db, name="db")
 
 
-_WITHOUT_SERVER = ("serve", "db", "config")
+_WITHOUT_SERVER = ("serve", "config")
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
@@ -40,10 +40,14 @@ def _root(
     if version:
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
-    if context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
+    # What neither an option nor a variable says.
+    if context.invoked_subcommand == "db":
+        from jobstatus_grpc.config import database_settings
+
+        context.default_map = {"db": dict.fromkeys(("upgrade", "prune"), database_settings(os.environ))}
+    elif context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
         from jobstatus_grpc.config import client_settings
 
-        # What neither an option nor a variable says.
         context.default_map = {context.invoked_subcommand: client_settings(os.environ)}
 
 
