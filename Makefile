@@ -81,6 +81,10 @@ bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure
 .PHONY: check
 check: verify-proto lint test ## All that must hold before a commit.
 
+.PHONY: audit
+audit: install ## Look for known vulnerabilities of what is installed.
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
 .PHONY: run
 run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstration job.
 	$(BIN)/jobstatus serve --listen 127.0.0.1:50051 --database-url sqlite:///jobstatus.db --demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +17,8 @@ _CALL_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 _LAG_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60)
 _READY: Final = "jobstatus_ready"
 _LIVE: Final = "livesum"
+# Workers that die again and again leave a file each time.
+_DEAD_KEPT: Final = 100
 
 
 class Standing(NamedTuple):
@@ -134,6 +137,7 @@ class SharedMetrics:
         self.directory = str(directory)
         self._registry = CollectorRegistry()
         MultiProcessCollector(self._registry, self.directory)  # type: ignore[no-untyped-call]
+        self._dead: deque[int] = deque()
 
     def text(self) -> bytes:
         """Return all of them, in Prometheus' text format."""
@@ -144,5 +148,12 @@ class SharedMetrics:
         return bool(self._registry.get_sample_value(_READY))
 
     def forget(self, pid: int) -> None:
-        """Take that a process has ended: what it counted stays, how it stood does not."""
+        """Take that a process has ended: what it counted stays, how it stood does not.
+
+        Of a hundred that have ended: the counts of one before them are given up, as at a new start.
+        """
         mark_process_dead(pid, self.directory)  # type: ignore[no-untyped-call]
+        self._dead.append(pid)
+        if len(self._dead) > _DEAD_KEPT:
+            for file in Path(self.directory).glob(f"*_{self._dead.popleft()}.db"):
+                file.unlink()

@@ -227,7 +227,7 @@ class FileTally(NamedTuple):
     named: Mapping[str, GranuleFile] = MappingProxyType({})
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """How many files there are."""
         return self.pending + self.staged + self.failed + self.succeeded
 

@@ -77,8 +77,9 @@ class Operation:
             self._publish()
 
     def close(self) -> None:
-        """Close the admin port."""
+        """Close the admin port, and write the last lines."""
         self._ports.close()
+        self._log.close()
 
     def _publish(self) -> None:
         self._beat = time.monotonic()

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -263,7 +262,7 @@ def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
         and given.isprintable()
     ):
         return given
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
 def request_id_of(context: _Context) -> str:

@@ -14,9 +14,9 @@ _MAX_METADATA_BYTES: Final = (32 * 1024, 64 * 1024)
 _FIXED: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # A burst of streams beyond these is cancelled before any handler sees it.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    # A burst of streams beyond these is cancelled before any handler sees it; each that waits takes 10 KB.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 30_000),
     ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES[0]),
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES[1]),

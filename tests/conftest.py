@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from faces import FACES, MakeClient
+from pooler import Pooler
 from postgres import PostgresServer
 from processes import ServerProcess
 
@@ -29,19 +31,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pooler", action="store_true", help="reach PostgreSQL through PgBouncer")
     parser.addoption("--interop", action="store_true", help="run tests/interop, in its own environment")
     parser.addoption("--full", action="store_true", help="run the whole fault suite, tests/faults/full too")
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A running PostgreSQL server."""
     server = PostgresServer(os.environ.get("TEST_POSTGRES_URL"))
-    try:
+    with ExitStack() as stack:
+        stack.callback(server.close)
         server.start()
+        if request.config.getoption("--pooler"):
+            pooler = Pooler(server.port)
+            stack.callback(pooler.close)
+            server.front = pooler.port
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +55,7 @@ def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     """The name of a migrated, empty database."""
     name = f"jobstatus_template_{uuid4().hex}"
     postgres_server.create_database(name)
-    upgrade(postgres_server.url(name))
+    upgrade(postgres_server.direct_url(name))
     yield name
     postgres_server.start()
     postgres_server.drop_database(name)

@@ -85,7 +85,12 @@ class PostgresServer:
     Its own is made at once, new or of data that `copy_data` has copied, and runs after `start`; `close`
     removes it. Should the test run die before that, a process that waits for its death does so. A test that
     would stop a server that is not its own is skipped.
+
+    Attributes:
+        front: the port of what stands in front of it; `None` if clients reach it directly.
     """
+
+    front: int | None = None
 
     def __init__(self, external_url: str | None = None, copy: Path | None = None) -> None:
         self._external = None if external_url is None else make_url(external_url)
@@ -109,6 +114,12 @@ class PostgresServer:
             subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS.format(port=self._port))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        self._need_own()
+        return self._port
 
     @property
     def pid(self) -> int | None:
@@ -154,7 +165,12 @@ class PostgresServer:
         """Return the URL of one of its databases."""
         if self._external is not None:
             return self._external.set(database=database).render_as_string(hide_password=False)
-        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://postgres@127.0.0.1:{self.front or self._port}/{database}"
+
+    def direct_url(self, database: str) -> str:
+        """Return the URL of one of its databases past what stands in front of it."""
+        url = self.url(database)
+        return url if self.front is None else url.replace(f":{self.front}/", f":{self._port}/")
 
     def create_database(self, name: str, template: str | None = None) -> None:
         """Create a database, as a copy of another one if `template` names it."""
@@ -176,7 +192,7 @@ class PostgresServer:
     def execute(self, words: str | sql.Composable, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Run one statement outside of any transaction, and return its rows."""
         database = "postgres" if self._external is None else self._external.database
-        with closing(psycopg2.connect(self.url(database or "postgres"))) as connection:
+        with closing(psycopg2.connect(self.direct_url(database or "postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(words, values or None)

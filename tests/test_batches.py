@@ -216,27 +216,3 @@ def test_at_most_a_hundred_go_together_the_oldest_first() -> None:
         await outcomes([*first, *tasks])
 
     assert play(scene).batches == [["a"], names[:100], names[100:200], names[200:]]
-
-
-def test_who_asks_again_at_once_goes_with_those_who_have_waited() -> None:
-    async def scene(room: Room) -> None:
-        (first,) = room.ask("a")
-        await room.begun()
-        waiting = room.ask("b")
-        room.allow()
-        await first
-        assert await outcomes([*waiting, *room.ask("c")]) == ["b2", "c2"]
-        assert await outcomes(room.ask("d")) == ["d3"]
-
-    assert play(scene).batches == [["a"], ["b", "c"], ["d"]]
-
-
-def test_nobody_waits_long_for_those_who_do_not_ask_again() -> None:
-    async def scene(room: Room) -> None:
-        room.ask("a")
-        await room.begun()
-        waiting = room.ask("b")
-        room.allow()
-        assert await outcomes(waiting) == ["b2"]
-
-    assert play(scene).batches == [["a"], ["b"]]

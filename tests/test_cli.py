@@ -81,7 +81,7 @@ def test_help_loads_neither_grpc_nor_the_store() -> None:
         (("watch", "j", "--resume-token", "!"), "not base64"),
         (("report", "/nowhere/reports.jsonl"), "/nowhere/reports.jsonl: No such file"),
         (("import",), "Missing argument"),
-        (("import", "x.json", "--format", "csv"), "csv"),
+        (("import", "x.json", "--format", "csv"), "'--format': 'csv' is not one of 'auto'"),
         (("import", "x.json", "--until-done"), "it takes --every"),
         (("import", "--every", "soon", "--", "true"), "'soon' is not an interval like 10s"),
         (("import", "--every", "0s", "--", "true"), "'0s' is not an interval like 10s"),
@@ -107,6 +107,13 @@ def test_a_server_that_is_not_there_leaves_with_4_and_a_hint() -> None:
     assert hint == (
         "hint: is a server running at 127.0.0.1:1? Start one: jobstatus serve --listen 127.0.0.1:1"
     )
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "http://127.0.0.1:1"])
+def test_an_address_of_another_kind_has_a_hint_of_its_own(server: str) -> None:
+    done = run_command("get", "j", "--server", server)
+    assert done.returncode == 4
+    assert f"hint: a server's address is HOST:PORT, as 127.0.0.1:50051; this was '{server}'" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["get", "watch", "delete"])
@@ -238,7 +245,7 @@ def test_a_report_is_sent_when_its_line_is_read(server: str, client: JobStatusCl
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "it cannot be read: "),
+        ("{", "at column 3; a line is a report"),
         ("[]", "a line must be"),
         ('{"report_jobs": {}}', "there is no report 'report_jobs'"),
         ('{"report_job": 3}', "report_job must be an object"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,6 +125,24 @@ def test_of_several_files_each_job_is_told_and_what_is_refused_is_told_with_its_
     assert [answer["path"] for answer in answers] == ["$[0]", "$[1]", "$[0]", "$[1]"]
     assert answers[2]["status"]["code"] == 3
     assert cli("import", "-", stdin="[]").stderr == "error: -: there is no job in it\n"
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_imported(
+    cli: Cli, client: JobStatusClient, tmp_path: Path
+) -> None:
+    absent, broken, empty = tmp_path / "absent.json", tmp_path / "broken.json", tmp_path / "empty.json"
+    broken.write_text("{")
+    empty.write_text("[]")
+    good = tmp_path / "good.json"
+    good.write_text(json.dumps(data("sfs_turbo/bind_ldap.json")))
+    done = cli("import", str(absent), str(broken), str(empty), str(good))
+    assert done.returncode == 2
+    assert [line.partition(": ")[2].partition(":")[0] for line in done.stderr.splitlines()] == [
+        str(absent),
+        str(broken),
+        str(empty),
+    ]
+    assert [job.job_id for job in client.list()] == [data("sfs_turbo/bind_ldap.json")["job_id"]]
 
 
 def _ids(file: Path) -> list[str]:
@@ -261,7 +280,7 @@ def test_what_fails_is_said_in_a_line_and_tried_again(
     answers = {
         "!the door is closed": "ended with status 1: the door is closed; the next try comes within 0.1 s",
         "": "has printed nothing; the next try",
-        "{": "$: is not JSON: ",
+        "{": f"error: {shlex.quote(teller.command[1])}: $: is not JSON: ",
         '{"job_id": "j", "status": 1}': "$.status: must be a string, is a number",
     }
     with following(cli, teller, "--until-done", "--format", "sfs-turbo") as process:

@@ -372,3 +372,33 @@ def test_the_command_shows_what_counts_without_secrets_and_its_words_are_a_file_
     assert ServerConfig.from_environment({}, config=str(file)) == expected
     done = run_command("config", "--config", str(file), env={"JOBSTATUS_WORKERS": "none"})
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_commands_that_look_after_the_database_find_it_in_the_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text(f'database_url = "sqlite:///{tmp_path}/jobs.db"\n')
+    for command in (("upgrade",), ("prune", "--jobs-older-than", "7d")):
+        done = run_command("db", *command, env={"JOBSTATUS_CONFIG": str(file)})
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "jobs.db").exists()
+    file.write_text("database_url = []")
+    done = run_command("db", "upgrade", env={"JOBSTATUS_CONFIG": str(file)})
+    assert (done.returncode, "database_url: is not a text" in done.stderr) == (2, True)
+
+
+def test_variables_that_are_no_settings_are_faults_but_for_what_kubernetes_tells() -> None:
+    environ = {
+        "JOBSTATUS_MAX_WACHES": "1",
+        "JOBSTATUS_SERVER": "h:1",
+        "JOBSTATUS_TOKEN": "t",
+        "JOBSTATUS_GONE": "",
+        "JOBSTATUS_PORT": "tcp://10.0.0.1:50051",
+        "JOBSTATUS_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        "JOBSTATUS_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "JOBSTATUS_SERVICE_HOST": "10.0.0.1",
+        "JOBSTATUS_SERVICE_PORT": "50051",
+        "JOBSTATUS_SERVICE_PORT_GRPC": "50051",
+        "JOBSTATUS_ADMIN_SERVICE_HOST": "10.0.0.2",
+        "PATH": "/bin",
+    }
+    assert faults(environ) == {"JOBSTATUS_MAX_WACHES": "is no setting; is it JOBSTATUS_MAX_WATCHES?"}

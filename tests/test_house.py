@@ -164,7 +164,7 @@ _INTERFACES: Final = (
         "convert.wire",
         *("admin", "metrics", "operation", "redaction"),
         "demo",
-        "errors",
+        *("errors", "errors.base", "errors.missing"),
         "feeds",
         "formats",
         "formats.base",

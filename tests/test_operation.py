@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,11 +20,12 @@ import pytest
 from credentials import Issuer
 from moments import wait_until
 from postgres import PostgresServer
-from processes import ServerProcess, run_command
+from processes import ServerProcess, environment, run_command
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
+from jobstatus_grpc.metrics import DIRECTORY_VARIABLE, SharedMetrics
 
 
 class Told(ServerProcess):
@@ -208,3 +211,26 @@ def test_a_taken_admin_port_is_an_error_on_one_line(sqlite_url: str, tmp_path: P
             )
             assert (done.returncode, done.stdout) == (2, "")
             assert done.stderr.startswith(f"error: cannot listen on {address}")
+
+
+def test_workers_that_die_again_and_again_leave_a_bounded_number_of_files(tmp_path: Path) -> None:
+    program = (
+        "from jobstatus_grpc.metrics import Metrics\nimport os, sys\n"
+        "Metrics().call('/a', 'OK', 0.1)\nprint(os.getpid())\n"
+    )
+    shared = SharedMetrics(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment() | {DIRECTORY_VARIABLE: str(tmp_path)},
+    )
+    pid = int(done.stdout)
+    assert b'jobstatus_rpc_total{code="OK",method="/a"} 1.0' in shared.text()
+    shared.forget(pid)
+    for other in range(10**9, 10**9 + 99):
+        shared.forget(other)
+    assert b'jobstatus_rpc_total{code="OK",method="/a"} 1.0' in shared.text()
+    shared.forget(10**9 + 99)
+    assert list(tmp_path.glob("*.db")) == []

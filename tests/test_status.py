@@ -149,6 +149,8 @@ CODES = [
         {"BadRequest"},
     ),
     (errors.JobNotFound("p", "j"), "NOT_FOUND", "JOB_NOT_FOUND", {"ResourceInfo"}),
+    (errors.GranuleNotFound("p", "j", "c", "g"), "NOT_FOUND", "GRANULE_NOT_FOUND", {"ResourceInfo"}),
+    (errors.GranuleNotFound("p", "", "c", "g"), "NOT_FOUND", "GRANULE_NOT_FOUND", {"ResourceInfo"}),
     (errors.JobDeleted("p", "j"), "NOT_FOUND", "JOB_DELETED", {"ResourceInfo"}),
     (
         errors.NotRepresentable("sdrs", [Violation("granules", "it has none")]),
@@ -310,6 +312,7 @@ def test_whatever_the_words_the_limits_hold(one: str, two: str, request_id: str,
         InvalidRequest([Violation(one, two)] * times),
         errors.NotRepresentable(one, [Violation(one, two)] * times),
         errors.JobNotFound(one, two),
+        errors.GranuleNotFound(one, two, one, two),
         errors.NotServed(one),
         errors.TooManyReports(times),
     ):

@@ -29,7 +29,8 @@ app.add_typer(db, name="db")
 app.add_typer(source, name="source")
 
 
-_WITHOUT_SERVER = ("serve", "db", "config", "source")
+_WITHOUT_SERVER = ("serve", "config")
+_WITH_DATABASE = {"db": ("upgrade", "prune"), "source": ("orca",)}
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
@@ -42,10 +43,15 @@ def _root(
     if version:
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
-    if context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
+    # What neither an option nor a variable says.
+    if context.invoked_subcommand in _WITH_DATABASE:
+        from jobstatus_grpc.config import database_settings
+
+        commands = dict.fromkeys(_WITH_DATABASE[context.invoked_subcommand], database_settings(os.environ))
+        context.default_map = {context.invoked_subcommand: commands}
+    elif context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
         from jobstatus_grpc.config import client_settings
 
-        # What neither an option nor a variable says.
         context.default_map = {context.invoked_subcommand: client_settings(os.environ)}
 
 

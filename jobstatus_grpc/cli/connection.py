@@ -107,5 +107,9 @@ def _hint(error: JobStatusRpcError, server: str) -> str:
             return (
                 f"is a server running at {server}, and encrypted? --tls, --ca-file and --cert-file tell how"
             )
+        if server.startswith(("http://", "https://")) or not all(
+            ":" in address for address in server.split(",")
+        ):
+            return f"a server's address is HOST:PORT, as 127.0.0.1:50051; this was '{server}'"
         return f"is a server running at {server}? Start one: jobstatus serve --listen {server}"
     return _HINTS.get(error.reason) or _CODE_HINTS.get(error.code, "")

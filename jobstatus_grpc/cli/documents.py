@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+import grpc
 from google.protobuf.json_format import MessageToDict
 
 from jobstatus import v1 as pb
@@ -13,7 +14,7 @@ from jobstatus_grpc.cli.connection import connected
 from jobstatus_grpc.cli.failures import Refused, exit_status, named
 from jobstatus_grpc.cli.reports import opened, response_words
 from jobstatus_grpc.cli.terminal import say
-from jobstatus_grpc.client import JobStatusRpcError
+from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 
 AUTO = "auto"
 
@@ -23,15 +24,29 @@ def import_files(server: str, project_id: str, files: Sequence[str], form: str, 
     statuses = []
     with connected(server, project_id) as client:
         for file in files:
-            with opened(file) as source:
-                text = source.read()
             place = file if len(files) > 1 else ""
-            with named(place):
-                results = client.import_jobs(text, form_asked(form))
-            if not results:
-                raise Refused(f"{place or file}: there is no job in it")
-            statuses += [say_result(result, place, as_json) for result in results]
+            try:
+                results = _imported(client, file, place, form)
+            except (OSError, Refused, JobStatusRpcError) as error:
+                if (
+                    isinstance(error, JobStatusRpcError)
+                    and error.code is not grpc.StatusCode.INVALID_ARGUMENT
+                ):
+                    raise
+                statuses.append(exit_status(error))
+            else:
+                statuses += [say_result(result, place, as_json) for result in results]
     return next(filter(None, statuses), 0)
+
+
+def _imported(client: JobStatusClient, file: str, place: str, form: str) -> list[pb.ImportedJob]:
+    with opened(file) as source:
+        text = source.read()
+    with named(place):
+        results = list(client.import_jobs(text, form_asked(form)))
+    if not results:
+        raise Refused(f"{place or file}: there is no job in it")
+    return results
 
 
 def say_result(result: pb.ImportedJob, place: str, as_json: bool) -> int:

@@ -51,7 +51,8 @@ def exit_status(error: Exception) -> int:
         error.add_note(
             f"{getattr(getattr(error, 'ctx', None), 'command_path', 'jobstatus')} --help tells more"
         )
-        return _say(error, words(), USAGE)
+        # typer puts these words before those of an error of a choice.
+        return _say(error, words().replace("Value error, ", ""), USAGE)
     if isinstance(error, InvalidRequest):
         return _say(error, f"{error} ({error.reason})", USAGE, error.violations)
     if isinstance(error, JobStatusError):

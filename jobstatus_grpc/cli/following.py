@@ -83,18 +83,20 @@ def _turn(client: JobStatusClient, followed: Followed) -> int | None:
         _Failed: there is none, or it was not taken.
     """
     text = _answer(followed.command, max(_PATIENCE, followed.every))
+    name = shlex.quote(followed.command[0])
     try:
         results = client.import_jobs(text, form_asked(followed.form))
     except JobStatusRpcError as error:
         if error.code in _LASTING:
             raise
-        raise _Failed(f"{error.message} ({error.reason or error.code.name})") from error
+        place = f"{name}: " if error.code is grpc.StatusCode.INVALID_ARGUMENT else ""
+        raise _Failed(f"{place}{error.message} ({error.reason or error.code.name})") from error
     refused = next((result.status.message for result in results if result.HasField("status")), None)
     for result in results:
         if not result.HasField("status") and result.applied_count:
             say_result(result, "", followed.as_json)
     if refused is not None:
-        raise _Failed(refused)
+        raise _Failed(f"{name}: {refused}")
     if not results or not all(result.state in _ENDS for result in results):
         return None
     return JOB_FAILED if any(result.state == pb.JOB_STATE_FAILED for result in results) else 0

@@ -103,6 +103,10 @@ def _json(line: bytes) -> Any:
         return json.loads(line.decode(), object_pairs_hook=unique, parse_constant=refuse)
     except RecursionError as error:
         raise Refused("it is nested too deep") from error
+    except json.JSONDecodeError as error:
+        raise Refused(
+            f"it cannot be read: {error.msg} at column {error.pos + 1}; a line is a report"
+        ) from error
     except ValueError as error:
         raise Refused(f"it cannot be read: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,9 @@ CLIENT_TABLE: Final = "client"
 """What the commands that call a server are told in the same file."""
 
 CLIENT_SETTINGS: Final = ("server", "project_id", "tls", "ca_file", "cert_file", "key_file", "token_file")
+
+# What Kubernetes tells containers of a service that has our name.
+_INJECTED: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
 
 _MAX_THREADS: Final = 256
 _MAX_WORKERS: Final = 256
@@ -153,7 +157,8 @@ class ServerConfig:
             **overrides: by the names of the attributes; `None` is as good as none.
 
         Raises:
-            ConfigInvalid: names every bad value and every unknown key of the file, and repeats no URL.
+            ConfigInvalid: names every bad value and every unknown key of the file and the environment, and
+                repeats no URL.
         """
         path = str(overrides.pop("config", None) or environ.get(FILE_VARIABLE) or "")
         if unknown := overrides.keys() - _READERS.keys():
@@ -164,6 +169,7 @@ class ServerConfig:
             for key in filed
             if key not in (*_READERS, CLIENT_TABLE)
         ]
+        faults += _unknown_variables(environ)
         found: dict[str, Any] = {}
         for name, read in _READERS.items():
             place, given = _given(name, environ, filed, overrides)
@@ -201,6 +207,26 @@ def client_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
     if faults:
         raise ConfigInvalid(faults)
     return found
+
+
+def database_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what the file of settings tells the commands that look after the database.
+
+    Raises:
+        ConfigInvalid: the file cannot be read, or the URL is no text.
+    """
+    found = read_settings(environ.get(FILE_VARIABLE, "")).get("database_url")
+    try:
+        return {} if found is None else {"database_url": text_of(found)}
+    except ValueError as error:
+        raise ConfigInvalid([Violation("database_url", str(error))]) from None
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Violation]:
+    known = {PREFIX + name.upper() for name in (*_READERS, *CLIENT_SETTINGS, "config", "token")}
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and value and name not in known and not _INJECTED.search(name):
+            yield Violation(name, unknown_key(name, known))
 
 
 def _given(

@@ -79,7 +79,9 @@ def _merge_files(
         end_time = _first_of(max, end_time, file.end_time)
         if file.state is GranuleState.FAILED and file.error is not None:
             errors.append(file.error)
-    return FileTally(*counts, attempt, size, request_time, end_time, named), outcomes, errors
+    pending, staged, failed, succeeded = counts
+    merged = FileTally(pending, staged, failed, succeeded, attempt, size, request_time, end_time, named)
+    return merged, outcomes, errors
 
 
 def _merge_file(
@@ -138,7 +140,7 @@ def _follow(
         error = error if files.failed else None
         began = files.request_time
         return Granule(*report.key, files.state, None, files.attempt, error, None, began, end_time, 0, 0)
-    if not files.failed and (before.failed or not before.count):
+    if not files.failed and (before.failed or not before.total):
         error = None
     request_time = current.request_time
     if files.request_time != before.request_time:

@@ -79,12 +79,7 @@ def merge_reports(
         if changed:
             granule_documents.setdefault(report.key, {}).update(changed)
         of_job.update(merged.granules)
-    granule_files = {
-        key: files
-        for key, of_job in found.items()
-        if (files := _changed_files(granules.get(key, {}), of_job))
-    }
-    return MergedGroup(written, logs, kept_now, granule_documents, granule_files, outcomes)
+    return MergedGroup(written, logs, kept_now, granule_documents, _changed_files(granules, found), outcomes)
 
 
 def _changed_documents(
@@ -99,17 +94,19 @@ def _changed_documents(
 
 
 def _changed_files(
-    before: Mapping[GranuleKey, Granule], after: Mapping[GranuleKey, Granule]
-) -> dict[GranuleKey, FileTally]:
-    found = {}
-    for key, granule in after.items():
-        files = granule.files
-        if files is None:
-            continue
-        current = before.get(key)
-        known = None if current is None else current.files
-        if files != known:
-            named = {} if known is None else known.named
-            changed = {name: file for name, file in files.named.items() if named.get(name) != file}
-            found[key] = files._replace(named=changed)
+    before: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+    after: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+) -> dict[JobKey, dict[GranuleKey, FileTally]]:
+    found: dict[JobKey, dict[GranuleKey, FileTally]] = {}
+    for job, granules in after.items():
+        for key, granule in granules.items():
+            files = granule.files
+            if files is None:
+                continue
+            current = before.get(job, {}).get(key)
+            known = None if current is None else current.files
+            if files != known:
+                named = {} if known is None else known.named
+                changed = {name: file for name, file in files.named.items() if named.get(name) != file}
+                found.setdefault(job, {})[key] = files._replace(named=changed)
     return found

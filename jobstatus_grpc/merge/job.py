@@ -13,6 +13,7 @@ from jobstatus_grpc.model import (
     MAX_GRANULE_BYTES,
     MAX_GRANULE_FILES,
     Change,
+    FileTally,
     Granule,
     GranuleKey,
     GranuleReport,
@@ -91,8 +92,14 @@ class JobMerge:
                 if granule is not current:
                     written[key] = granule
                 continue
-            violations += [Violation(f"granules[{index}]", text) for text in _beyond_limits(granule)]
+            if granule_bytes(granule) > MAX_GRANULE_BYTES:
+                text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
+                violations.append(Violation(f"granules[{index}]", text))
             written[key] = granule
+            if granule.files is not None:
+                violations += _beyond_limits(f"granules[{index}].files", granule.files)
+                # The history knows nothing of them, and would hold on to what each report has told of them.
+                granule = granule._replace(files=None)
             counts[granule.state] += 1
             if current is None:
                 self._moved = True
@@ -150,12 +157,9 @@ class JobMerge:
         self.changes.append(Change(self._revision, self._commit_id, self._now, item, previous, totals))
 
 
-def _beyond_limits(granule: Granule) -> Iterator[str]:
-    """Yield what is too large about a granule."""
-    if granule_bytes(granule) > MAX_GRANULE_BYTES:
-        yield f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
-    files = granule.files
-    if files is not None and files.count > MAX_GRANULE_FILES:
-        yield f"the granule has more than {MAX_GRANULE_FILES} files"
-    if files is not None and files.total_bytes > MAX_FILES_BYTES:
-        yield f"the granule's files take more than {MAX_FILES_BYTES} bytes"
+def _beyond_limits(field: str, files: FileTally) -> Iterator[Violation]:
+    """Yield what is too much about a granule's files."""
+    if files.total > MAX_GRANULE_FILES:
+        yield Violation(field, f"the granule would have more than {MAX_GRANULE_FILES}")
+    if files.total_bytes > MAX_FILES_BYTES:
+        yield Violation(field, f"they would take more than {MAX_FILES_BYTES} bytes")

@@ -55,6 +55,8 @@ DEFAULT_PROJECT: Final = "default"
 _AUTHORIZATION: Final = "authorization"
 _BEARER: Final = "bearer "
 _PROJECT: Final = "project_id"
+# No call but a stream lasts longer, in seconds: `WaitJob` waits ten minutes at most.
+_LONGEST_CALL: Final = 660.0
 _NAMES: Final = "x509_subject_alternative_name"
 
 # In quotes: generic only to type checkers.
@@ -159,6 +161,8 @@ class Access(grpc.aio.ServerInterceptor):
         async def one(request: Any, context: _Context) -> Any:
             grant = enter(context)
             _check_projects(grant.principal, request)
+            if not handler.response_streaming and grant.expires > time.time() + _LONGEST_CALL:
+                return await work(request, context)
             return await _until(grant.expires, work(request, context))
 
         async def many(requests: Any, context: _Context) -> Any:

@@ -63,15 +63,12 @@ class Door:
         return server.add_secure_port(address, self._certificates.credentials())
 
     async def run(self) -> None:
-        """Look at the files again and again, until cancelled."""
-        while True:
+        """Look at the files again and again, until cancelled; return at once if there are none."""
+        looks = [one.look for one in (self._certificates, self._access) if one is not None]
+        while looks:
             await asyncio.sleep(_LOOK_INTERVAL)
-            await asyncio.to_thread(self._look)
-
-    def _look(self) -> None:
-        for one in (self._certificates, self._access):
-            if one is not None:
-                one.look()
+            for look in looks:
+                await asyncio.to_thread(look)
 
 
 def _issuer(config: ServerConfig) -> Issuer:

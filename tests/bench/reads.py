@@ -39,6 +39,7 @@ class Load(NamedTuple):
         cost: of one call, what the server used of a processor, in microseconds.
         rate: calls a second.
         p50: half of the calls took at most so long, in milliseconds.
+        p99: all but one of a hundred took at most so long, in milliseconds.
         server: how much of one core the server had.
         callers: how much of one core the callers had.
     """
@@ -46,6 +47,7 @@ class Load(NamedTuple):
     cost: float
     rate: float
     p50: float
+    p99: float
     server: float
     callers: float
 
@@ -91,7 +93,12 @@ class Asked:
         assert not done["failed"], f"{done['failed']} calls have failed"
         calls, seconds = done["calls"], done["seconds"]
         return Load(
-            cpu / calls * _MICRO, calls / seconds, done["p50"] * _MILLI, cpu / seconds, done["cpu"] / seconds
+            cpu / calls * _MICRO,
+            calls / seconds,
+            done["p50"] * _MILLI,
+            done["p99"] * _MILLI,
+            cpu / seconds,
+            done["cpu"] / seconds,
         )
 
 
@@ -286,7 +293,7 @@ def _run_h2load(asked: Asked, job_id: str, seconds: int) -> Load:
     found = re.search(r"(\d+) succeeded, 0 failed, 0 errored", said)
     assert found is not None, said
     calls = int(found[1])
-    return Load(cpu / calls * _MICRO, calls / seconds, 0.0, cpu / seconds, 0.0)
+    return Load(cpu / calls * _MICRO, calls / seconds, 0.0, 0.0, cpu / seconds, 0.0)
 
 
 def _take_turns(all_asked: Sequence[Asked], seconds: float) -> list[list[Load]]:

@@ -1,21 +1,27 @@
-"""The section `secure`: what it costs to ask who calls, to measure and to log."""
+"""The section `secure`: what credentials, metrics and the log cost, and what greed costs others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from credentials import Issuer
 from processes import ServerProcess
+from workers import Worker
 
 from bench.figures import NO_GOAL, Goal
 from bench.reads import Asked, Load
 from bench.stage import ROUNDS, Stage
 from bench.stock import Stock
+from jobstatus import v1 as pb
+from jobstatus_grpc.client import JobStatusClient
 
 _CALLERS = 32
+_FEW_CALLERS = 4
+_LIMIT = 200
+_GREED = 10
 
 
 def measure(stage: Stage) -> None:
@@ -37,6 +43,7 @@ def measure(stage: Stage) -> None:
             one.about(job_ids, token=issuer.token())
             one.run(1)
         _compare(stage, asked, len(job_ids))
+        _beside_greed(stage, stack, stock.url, job_ids)
 
 
 def _asked(stack: ExitStack, url: str, log: Path, settings: Mapping[str, str]) -> Asked:
@@ -59,3 +66,27 @@ def _compare(stage: Stage, asked: Mapping[str, Asked], jobs: int) -> None:
         stage.findings.add(f"{words}, calls", rates[0], "calls/s", goal, rates[1], "without")
         costs = [one.cost for one in some], [one.cost for one in bare]
         stage.findings.add(f"{words}, server's CPU", costs[0], "us/call", NO_GOAL, costs[1], "without")
+
+
+def _beside_greed(stage: Stage, stack: ExitStack, url: str, job_ids: Sequence[str]) -> None:
+    """Ask for jobs of one project while another wants many times the watches it may have, and while not."""
+    server = ServerProcess(url, log_level="error", max_watches_per_project=str(_LIMIT))
+    stack.enter_context(server)
+    with JobStatusClient(server.address, "greedy") as client:
+        client.report_job(pb.Job(job_id="j"))
+    others = Asked(stack, server.pid, server.address)
+    others.about(job_ids)
+    others.run(1, _FEW_CALLERS)
+    alone, beside, refused = [], [], 0
+    for _ in range(ROUNDS):
+        alone.append(others.run(stage.seconds(4), _FEW_CALLERS).p99)
+        greedy = stack.enter_context(Worker("bench.greedy"))
+        greedy.call("begin", address=server.address, project_id="greedy", job_id="j", number=_GREED * _LIMIT)
+        others.run(3, _FEW_CALLERS)
+        beside.append(others.run(stage.seconds(4), _FEW_CALLERS).p99)
+        counts = greedy.call("end")
+        assert counts["open"] == _LIMIT, counts
+        refused += counts["TOO_MANY_WATCHES"]
+    words = f"p99 of GetJobStatus beside a project that wants {_GREED} times its {_LIMIT} watches"
+    stage.findings.add(words, beside, "ms", Goal(ratio_at_most=2.0), alone, "without")
+    stage.findings.remark(f"{words}: {refused:,} watches were refused meanwhile")

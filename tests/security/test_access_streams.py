@@ -130,7 +130,8 @@ def test_the_first_request_of_a_stream_is_checked_before_its_handler_begins(issu
         token = issuer.token("mine")
         for name in ("Upload", "Both"):
             for first, code in (("theirs", "PERMISSION_DENIED"), ("", "PERMISSION_DENIED")):
-                call = method(channel, name)(iter([asked(first), asked("mine")]), metadata=as_of(token))
+                # And nothing after it: a client that still writes may miss why it has been refused.
+                call = method(channel, name)(iter([asked(first)]), metadata=as_of(token))
                 assert (await code_of(call)).name == code
             call = method(channel, name)(iter([asked("mine")]))
             assert (await code_of(call)).name == "UNAUTHENTICATED"
@@ -152,7 +153,7 @@ def test_the_first_request_of_a_stream_is_checked_before_its_handler_begins(issu
 
 def test_a_later_request_of_a_stream_cannot_name_a_project_that_is_not_the_callers(issuer: Issuer) -> None:
     async def talk(channel: Any, made_up: MadeUp) -> None:
-        requests = [asked("mine", "a"), asked("theirs", "b"), asked("mine", "c")]
+        requests = [asked("mine", "a"), asked("theirs", "b")]
         for name in ("Upload", "Both"):
             call = method(channel, name)(iter(requests), metadata=as_of(issuer.token("mine")))
             assert (await code_of(call)).name == "PERMISSION_DENIED"

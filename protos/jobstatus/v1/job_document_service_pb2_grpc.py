@@ -41,6 +41,11 @@ class JobDocumentServiceStub(object):
     neither sends nor reads for a while; all with RetryInfo), RESOURCE_EXHAUSTED
     (`TOO_MANY_TRANSFERS`, with RetryInfo, when too many documents go in and out
     at once), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def __init__(self, channel):
@@ -77,6 +82,11 @@ class JobDocumentServiceServicer(object):
     neither sends nor reads for a while; all with RetryInfo), RESOURCE_EXHAUSTED
     (`TOO_MANY_TRANSFERS`, with RetryInfo, when too many documents go in and out
     at once), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def ImportJobs(self, request_iterator, context):
@@ -154,6 +164,11 @@ class JobDocumentService(object):
     neither sends nor reads for a while; all with RetryInfo), RESOURCE_EXHAUSTED
     (`TOO_MANY_TRANSFERS`, with RetryInfo, when too many documents go in and out
     at once), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     @staticmethod

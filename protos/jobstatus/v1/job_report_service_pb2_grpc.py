@@ -42,6 +42,11 @@ class JobReportServiceStub(object):
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
     too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def __init__(self, channel):
@@ -84,6 +89,11 @@ class JobReportServiceServicer(object):
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
     too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def ReportJob(self, request, context):
@@ -165,6 +175,11 @@ class JobReportService(object):
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`; `TOO_MANY_REPORTS`, with RetryInfo, when
     too many reports of one job or its tree wait), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     @staticmethod

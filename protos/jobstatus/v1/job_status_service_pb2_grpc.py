@@ -33,6 +33,11 @@ class JobStatusServiceStub(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def __init__(self, channel):
@@ -81,6 +86,11 @@ class JobStatusServiceServicer(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     def GetJobStatus(self, request, context):
@@ -214,6 +224,11 @@ class JobStatusService(object):
     answer UNAVAILABLE (`STORE_UNAVAILABLE` while the database does not answer,
     `SERVER_DRAINING` while the server stops; both with RetryInfo),
     RESOURCE_EXHAUSTED (`STORE_FULL`), DEADLINE_EXCEEDED and INTERNAL.
+
+    Where the server asks who calls, every rpc can answer UNAUTHENTICATED
+    (`CREDENTIALS_MISSING`, `CREDENTIALS_INVALID`, `CREDENTIALS_EXPIRED`, also in
+    mid-stream) and PERMISSION_DENIED (`SCOPE_MISSING`, `PROJECT_FORBIDDEN`),
+    before it looks at anything else.
     """
 
     @staticmethod
