@@ -210,7 +210,7 @@ class Server:
         )
 
     def _register(self) -> None:
-        asked = (lambda *_: None) if self._source is None else self._source.ask
+        asked = _ignore if self._source is None else self._source.ask
         status = JobStatusServicer(self._reader, self._hub, self._limits, self._tokens, asked)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
         # What is bytes already. Registered later than the generated code, these handlers take its place.
@@ -251,6 +251,10 @@ class Server:
             except StoreUnavailable:
                 _log.warning("waiting for the database %s", self._config.shown_database_url)
                 await asyncio.sleep(_PREPARE_INTERVAL)
+
+
+def _ignore(_project_id: str, _job_id: str) -> None:
+    """Do nothing: no jobs are brought in from elsewhere."""
 
 
 def _pools(config: ServerConfig) -> dict[str, ThreadPoolExecutor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from stored import granules
 
 from jobstatus_grpc.model import JobKey
 from jobstatus_grpc.sources import orca_database
-from jobstatus_grpc.sources.orca import OrcaSource
+from jobstatus_grpc.sources.orca import OrcaSource, Standing
 from jobstatus_grpc.sources.orca_following import Pace
 from jobstatus_grpc.store.base import JobStore
 
@@ -23,10 +23,12 @@ JOB: Final = JobKey("daac", "job")
 
 
 @contextmanager
-def bringing(store: JobStore, orca: OrcaDatabase, **pace: Any) -> Iterator[OrcaSource]:
+def bringing(
+    store: JobStore, orca: OrcaDatabase, tell: Callable[[Standing], None] = lambda _: None, **pace: Any
+) -> Iterator[OrcaSource]:
     """Run a source for as long as the context lasts."""
     database = orca_database.OrcaDatabase(orca.url)
-    source = OrcaSource(store, database, Pace("daac", **{"interval": 0.1, "settle": 0.5, **pace}))
+    source = OrcaSource(store, database, Pace("daac", **{"interval": 0.1, "settle": 0.5, **pace}), tell)
     failed: list[BaseException] = []
 
     def run() -> None:

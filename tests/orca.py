@@ -174,8 +174,10 @@ class OrcaDatabase:
         words = f"select job_id, {column}, granule_id, status_id, completion_time from orca.recovery_job"
         return {row[:3]: row[3:] for row in self.execute(words)}
 
-    def fill(self, jobs: int, granules: int, files: int, status_id: int = SUCCESS) -> None:
-        """Insert many jobs at once, whose granules are all in one state."""
+    def fill(
+        self, jobs: int, granules: int, files: int, status_id: int = SUCCESS, analyze: bool = True
+    ) -> None:
+        """Insert many jobs at once, whose granules are all in one state; then the planner may learn of it."""
         values = {"jobs": jobs, "granules": granules, "files": files, "status": status_id}
         finished = "case when %(status)s in (3, 4) then now() - interval '1 hour' end"
         self.execute(
@@ -188,7 +190,7 @@ class OrcaDatabase:
             select job_id, collection_id, granule_id, 'f-' || f, 'path', null, 'destination', status_id, null,
                 request_time, request_time, completion_time
             from orca.recovery_job, generate_series(1, %(files)s) f;
-            analyze orca.recovery_job; analyze orca.recovery_file
+            {"analyze orca.recovery_job; analyze orca.recovery_file" if analyze else "select"}
             """,
             values,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,13 @@ def sources(server: ServerProcess) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def totals(client: JobStatusClient) -> pb.GranuleTotals:
     try:
         return client.get("job").job.totals
@@ -54,8 +60,8 @@ def test_a_server_brings_in_what_its_callers_ask_for(
         writer.update(first, "f-0", STAGED)
         wait_until(lambda: totals(client).staged_count == 1, "it was read again", 10)
         (source,) = sources(server)
-        server.process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
-        wait_until(lambda: not Path(f"/proc/{source}").exists(), "the source has ended with its server", 10)
+        server.kill()
+        wait_until(lambda: not alive(source), "the source has ended with its server", 10)
         writer.create(second)
         server.start()
         wait_until(lambda: totals(client).pending_count == 1, "the next one goes on")

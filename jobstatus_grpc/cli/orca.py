@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -61,7 +62,8 @@ def follow_orca(given: Orca) -> int:
     with _opened(given) as (store, database), _shown() as show:
         source = OrcaSource(store, database, Pace(given.project_id, given.interval, given.settle), show)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: source.stop())
+            # Not in the handler: it may have interrupted the wait for the very event that it would set.
+            signal.signal(number, lambda *_: threading.Thread(target=source.stop).start())
         source.run(patient=False)
     return 0
 

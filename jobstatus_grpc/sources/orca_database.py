@@ -51,7 +51,10 @@ _ARGUMENTS: Final = {
 }
 # SQLSTATE classes that no second try mends: who we are, which database, what is there and may be read.
 _REFUSING: Final = ("28", "3D", "3F", "42")
-_REFUSING_WORDS: Final = ("password authentication failed", "no password supplied", "does not exist")
+_REFUSING_WORDS: Final = (
+    *("password authentication failed", "no password supplied", "does not exist"),
+    *("no pg_hba.conf entry", "not permitted to log in"),
+)
 
 # The planner must not take to reading a whole table where its statistics are old or none were made.
 _BEGIN: Final = """
@@ -59,7 +62,8 @@ begin isolation level repeatable read read only;
 set local statement_timeout = 60000;
 set local idle_in_transaction_session_timeout = 60000;
 set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_hashjoin = off;
-set local enable_mergejoin = off; set local jit = off; set local max_parallel_workers_per_gather = 0;
+set local enable_mergejoin = off; set local enable_sort = off; set local enable_incremental_sort = off;
+set local jit = off; set local max_parallel_workers_per_gather = 0;
 select cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint),
     cast(cast(pg_snapshot_xmax(pg_current_snapshot()) as text) as bigint),
     cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)

@@ -277,13 +277,19 @@ class OrcaFollowing:
             job = FollowedJob(job_id, 0.0, now) if stored is None else FollowedJob.of(stored.job, now)
             job.since = since if stored is None else 0
             self._jobs[job_id] = job
-        self._report(found)
+        self._report(found, old=self.filling)
         for job_id in others:
             if self._jobs[job_id].complete:
                 del self._jobs[job_id]
 
-    def _report(self, found: Mapping[str, Sequence[GranuleRow]]) -> None:
-        """Report granules of jobs that are followed, jobs side by side."""
+    def _report(self, found: Mapping[str, Sequence[GranuleRow]], old: bool = False) -> None:
+        """Report granules of jobs that are followed, jobs side by side.
+
+        Args:
+            found: the granules, by job.
+            old: whether they may have been there for long. So they may where their job was not read before:
+                nobody has seen them come, and when they were requested has to do.
+        """
         now, clock = time.monotonic(), time.time()
 
         def report(job_id: str) -> None:
@@ -294,9 +300,8 @@ class OrcaFollowing:
                 rows = list(self._unheld(job_id, rows))
             if not rows:
                 return
-            # Of what was there before this source, nobody has seen it come.
             latest = max(row.request_time for row in rows) / 1_000_000
-            arrived = now if job.since else now - max(0.0, clock - latest)
+            arrived = now if job.due and not old else now - max(0.0, clock - latest)
             job.note_rows(rows)
             result = self._write(job, list(map(granule_report, rows)), False if job.complete else None)
             if result is not None:

@@ -10,11 +10,12 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from bringing import JOB, SourceCommand
 from moments import wait_until
-from orca import PENDING, STAGED, OrcaDatabase, OrcaGranule, OrcaWriter, orca_granules
+from orca import STAGED, OrcaDatabase, OrcaGranule, OrcaWriter, orca_granules
 from stored import run
 
 from bench.figures import Goal
 from bench.stage import BenchedServer, Stage
+from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
 
 _FILES = 3
@@ -49,15 +50,15 @@ def _measure_filling(
 ) -> None:
     granules = orca_granules("live", _GRANULES, 1)
     began = time.monotonic()
-    for granule in granules:
-        writer.create(granule, commit=False)
+    for one in granules:
+        writer.create(one, commit=False)
     writer.commit()
     with _watching(client, ["live"]) as watched:
         changing = iter(granules)
         while run(url, "select count(*) from job where state = 3")[0][0] < jobs:
-            for granule in [next(changing, None)]:
-                if granule is not None:
-                    watched.change(writer, granule)
+            granule = next(changing, None)
+            if granule is not None:
+                watched.change(writer, granule)
             time.sleep(0.2)
         took = time.monotonic() - began
         wait_until(watched.all_seen, "all changes were seen", 60)
@@ -127,11 +128,10 @@ def _watching(client: JobStatusClient, job_ids: Sequence[str]) -> Iterator[_Watc
     def watch(job_id: str) -> None:
         with suppress(JobStatusRpcError):
             for update in client.watch(job_id, wait_for_job=True, heartbeats=True, heartbeat_interval=1):
-                if update.whole and update.granules:
+                if update.whole and update.revision:
                     begun[job_id].set()
-                for change in update.changes:
-                    granule = change.granule.granule
-                    if granule.state not in (0, PENDING):
+                for granule in (*update.granules, *(each.granule.granule for each in update.changes)):
+                    if granule.state == pb.GRANULE_STATE_STAGED:
                         watched.see(job_id, granule.granule_id)
                 if ended.is_set():
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from postgres import PostgresServer
 from stored import first_position, granules, history
 
 from jobstatus_grpc.model import Granule, GranuleState, JobKey, JobState
+from jobstatus_grpc.sources.orca import Standing
 from jobstatus_grpc.store.base import JobStore
 
 
@@ -127,3 +129,13 @@ def test_a_job_that_somebody_asks_for_is_read_at_once(store: JobStore, orca: Orc
             wait_until(lambda: source._following is not None, "it works")
             source.ask("job")
             wait_until(lambda: states(store)["g-00000"][0] == "STAGED", "it was read", 3)
+
+
+def test_however_many_ask_it_is_not_read_more_often_than_it_may(store: JobStore, orca: OrcaDatabase) -> None:
+    turns: list[Standing] = []
+    with bringing(store, orca, turns.append, interval=3600) as source:
+        wait_until(lambda: bool(turns) and not turns[-1].filling, "the back-fill has ended")
+        before, end = len(turns), time.monotonic() + 1
+        while time.monotonic() < end:
+            source.ask("job")
+        assert 1 < len(turns) - before <= 11

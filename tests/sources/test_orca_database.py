@@ -86,6 +86,22 @@ def test_a_transaction_that_commits_late_is_found_whatever_was_read_before(
         assert {name for name, _ in names(read(reader, "job", horizon)[1])} >= {"g-00001", "g-00002"}
 
 
+def test_rows_are_found_when_the_numbers_of_transactions_have_begun_anew(
+    orca: OrcaDatabase, reader: orca_database.OrcaDatabase
+) -> None:
+    first, second = orca_granules("job", 2, 1)
+    with orca.writer() as writer:
+        writer.create(first)
+        before, _ = read(reader, "job", 0)
+        writer.create(second)
+    with reader.snapshot() as snapshot:
+        # As it would be some thousand million transactions later: of a row only the lower half is known.
+        snapshot.end += 3 * 2**32
+        rows = snapshot.changed([Mark("job", before + 3 * 2**32)])
+        assert names(rows) == [("g-00001", PENDING)]
+        assert snapshot.changed([Mark("job", snapshot.end)]) == []
+
+
 def test_a_walk_finds_in_parts_what_any_job_has_new(
     orca: OrcaDatabase, reader: orca_database.OrcaDatabase
 ) -> None:
@@ -128,9 +144,10 @@ def test_jobs_that_are_new_are_found_by_a_walk_over_the_jobs_alone(
             assert snapshot.new_jobs(walk, 10)[1] == ["job-4"]
 
 
-def test_no_query_reads_a_table_from_end_to_end(postgres_server: PostgresServer) -> None:
+@pytest.mark.parametrize("analyze", [True, False])
+def test_no_query_reads_a_table_from_end_to_end(postgres_server: PostgresServer, analyze: bool) -> None:
     orca = OrcaDatabase(postgres_server)
-    orca.fill(40, 100, 2)
+    orca.fill(40, 100, 2, analyze=analyze)
     reader = orca_database.OrcaDatabase(orca.url)
     reader.identify()
     plans: list[str] = []
