@@ -79,17 +79,21 @@ class SourceProcess:
         delay = _FIRST_DELAY
         while not self._stopped.is_set():
             began = time.monotonic()
-            status = self._see_through()
+            try:
+                ending = f"has ended with {self._see_through()}"
+            except OSError as error:
+                ending = f"cannot be started ({error})"
             if self._stopped.is_set():
                 return
             delay = _FIRST_DELAY if time.monotonic() - began > _GOOD_WHILE else min(delay * 2, _LONGEST_DELAY)
-            _log.warning("the source of ORCA's jobs has ended with %d; starting it in %.0f s", status, delay)
+            _log.warning("the source of ORCA's jobs %s; starting it again in %.0f s", ending, delay)
             self._stopped.wait(delay)
 
     def _see_through(self) -> int:
         """See the process through from its start to its end; return how that was."""
         with subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-            assert process.stdin is not None  # noqa: S101
+            if process.stdin is None:
+                raise AssertionError("it was asked for")
             with suppress(OSError):
                 process.stdin.write(self._orders + b"\n")
                 process.stdin.flush()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +30,9 @@ from jobstatus_grpc.telemetry import configure_logging
 DIFFERENT: Final = 1
 
 _SHOWN_DIFFERENCES: Final = 100
+_LOGGED_INTERVAL: Final = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 class Orca(NamedTuple):
@@ -61,9 +66,15 @@ def follow_orca(given: Orca) -> int:
     configure_logging("info", "auto")
     with _opened(given) as (store, database), _shown() as show:
         source = OrcaSource(store, database, Pace(given.project_id, given.interval, given.settle), show)
+
+        def leave(number: int, _: object) -> None:
+            # The next one does not wait for a database.
+            signal.signal(number, signal.SIG_DFL)
+            # Not here: it may have interrupted the wait for the very event that is to be set.
+            threading.Thread(target=source.stop).start()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Not in the handler: it may have interrupted the wait for the very event that it would set.
-            signal.signal(number, lambda *_: threading.Thread(target=source.stop).start())
+            signal.signal(number, leave)
         source.run(patient=False)
     return 0
 
@@ -123,9 +134,9 @@ def _told(option: str, read: Callable[..., Any], *given: object) -> Any:
 
 @contextmanager
 def _shown() -> Iterator[Callable[[Standing], None]]:
-    """Show on a terminal how far the back-fill is."""
+    """Show how far the back-fill is: a bar on a terminal, else a line of the log now and then."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _logged()
         return
     words = TextColumn("{task.description}")
     columns = words, BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn()
@@ -143,3 +154,15 @@ def _shown() -> Iterator[Callable[[Standing], None]]:
                 progress.update(task, description=live, completed=standing.filled, total=standing.filled)
 
         yield show
+
+
+def _logged() -> Callable[[Standing], None]:
+    due = time.monotonic() + _LOGGED_INTERVAL
+
+    def show(standing: Standing) -> None:
+        nonlocal due
+        if standing.active and standing.filling and time.monotonic() >= due:
+            due = time.monotonic() + _LOGGED_INTERVAL
+            _log.info("filled in %d of about %d granules", standing.filled, standing.granules)
+
+    return show

@@ -167,8 +167,8 @@ class OrcaSource:
             if time.monotonic() >= end:
                 break
         self._show(following, granules)
-        self._stopped.wait(max(0.0, rested - time.monotonic()))
-        self._woken.wait(max(0.0, end - time.monotonic()))
+        if not self._stopped.wait(max(0.0, rested - time.monotonic())):
+            self._woken.wait(max(0.0, end - time.monotonic()))
 
     def _show(self, following: OrcaFollowing, granules: int) -> None:
         filled = min(following.filled, granules) if following.filling else following.filled
