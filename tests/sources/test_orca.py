@@ -48,6 +48,11 @@ def test_a_job_is_brought_in_from_its_first_granule_to_its_end(store: JobStore, 
     assert (done.state, failed.state) == (GranuleState.SUCCEEDED, GranuleState.FAILED)
     assert failed.error is not None
     assert failed.error.reason == "no such key"
+    files = store.read_granule(JOB, failed.key).files
+    assert [(file.file_name, file.native_state, file.restore_destination) for file in files] == [
+        ("f-0", "success", "destination"),
+        ("f-1", "error", "destination"),
+    ]
     assert done.request_time == job.begin_time
     assert max(done.end_time or 0, failed.end_time or 0) == job.end_time
 
@@ -139,3 +144,48 @@ def test_however_many_ask_it_is_not_read_more_often_than_it_may(store: JobStore,
         while time.monotonic() < end:
             source.ask("job")
         assert 1 < len(turns) - before <= 11
+
+
+def test_a_job_that_is_deleted_here_comes_back_whole_when_something_of_it_changes(
+    store: JobStore, orca: OrcaDatabase
+) -> None:
+    five = orca_granules("job", 5, 1)
+    with orca.writer() as writer, bringing(store, orca, settle=60):
+        for granule in five:
+            writer.create(granule)
+        wait_until(lambda: len(states(store)) == 5, "all are there")
+        store.delete_job(JOB)
+        writer.update(five[2], "f-0", STAGED)
+        wait_until(lambda: len(states(store)) == 5, "all are there again")
+        assert states(store)["g-00002"] == ("STAGED", 1)
+
+
+def test_an_installation_without_collections_is_brought_in(
+    store: JobStore, postgres_server: PostgresServer
+) -> None:
+    orca = OrcaDatabase(postgres_server, collections=False)
+    first, second = orca_granules("job", 2, 2, "")
+    with orca.writer() as writer, bringing(store, orca):
+        writer.create(first)
+        writer.create(second)
+        writer.finish(first)
+        wait_until(lambda: states(store).get("g-00000") == ("SUCCEEDED", 1), "one has ended")
+        writer.finish(second, ERROR, "lost")
+        wait_until(lambda: state(store) is JobState.FAILED, "the job has ended")
+    assert {granule.collection_id for granule in granules(store, JOB)} == {""}
+    orca.close()
+
+
+def test_what_this_service_does_not_take_is_left_out_and_harms_nothing_else(
+    store: JobStore, orca: OrcaDatabase
+) -> None:
+    good, bad, long = orca_granules("job", 3, 1)
+    bad, long = bad._replace(granule_id="a\nb"), long._replace(granule_id="x" * 513)
+    with orca.writer() as writer, bringing(store, orca):
+        for granule in (bad, good, long):
+            writer.create(granule)
+        writer.finish(good, ERROR, "why " * 1_000)
+        wait_until(lambda: states(store) == {"g-00000": ("FAILED", 1)}, "the good one has ended")
+    (granule,) = granules(store, JOB)
+    assert granule.error is not None
+    assert granule.error.reason == ("why " * 500) + "…"
