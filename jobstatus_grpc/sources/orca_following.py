@@ -366,7 +366,7 @@ class OrcaFollowing:
             return True
         if row.key.job_id not in self._refused:
             self._refused.add(row.key.job_id)
-            _log.error("granules of job %r cannot be brought in: their ids are no such", row.key.job_id)
+            _log.error("granules of job %r cannot be brought in: they have names that are none here", row.key.job_id)
         return False
 
     def _key(self, job_id: str) -> JobKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
     4: (GranuleState.SUCCEEDED, "success"),
 }
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_MESSAGE: Final = 2_000
 _SHORT_MESSAGE: Final = 200
 # Of more than so many files the messages are told in short: there is an end to what a granule may take.
@@ -59,9 +61,13 @@ class GranuleRow(NamedTuple):
 
 
 def storable(row: GranuleRow) -> bool:
-    """Return whether the ids of a granule are such as this service keeps."""
+    """Return whether the names of a granule and of its files are such as this service keeps."""
     ids = row.key if row.key.collection_id else (row.key.job_id, row.key.granule_id)
-    return all(one.isprintable() and 0 < text_bytes(one) <= MAX_ID_BYTES for one in ids)
+    return all(map(_is_name, ids)) and all(_is_name(file.filename) for file in row.files)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < text_bytes(text) <= MAX_ID_BYTES and not _CONTROL.search(text)
 
 
 def granule_report(row: GranuleRow) -> GranuleReport:
