@@ -15,7 +15,7 @@ from jobstatus_grpc.store.base import JobQuery, JobStore
 
 _LISTED_JOBS: Final = 500
 _WALKED_JOBS: Final = 1_000
-# What is under way is looked at again, so many times, so long after the last: longer than what is quiet waits.
+# What is under way is looked at again, so many times, so long after the last.
 _LOOKS: Final = 8
 _LOOK_INTERVAL: Final = 2.0
 

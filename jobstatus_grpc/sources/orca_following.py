@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,13 +136,13 @@ class OrcaFollowing:
         with self._snapshot() as snapshot:
             horizon = snapshot.horizon
         self._granules, self._new_jobs, self.filled = self._read_progress(horizon)
-        now = time.monotonic()
+        now, clock = time.monotonic(), time.time()
         before: int | None = None
         while True:
             states = [*_OPEN_STATES, JobState.UNSPECIFIED]
             query = JobQuery(self._pace.project_id, _LISTED_JOBS, before, states, SYSTEM)
             page = self._store.list_jobs(query)
-            self._jobs.update((job.job_id, FollowedJob.of(job, now)) for job in page.jobs)
+            self._jobs.update((job.job_id, FollowedJob.of(job, now, clock)) for job in page.jobs)
             if page.next_before is None:
                 return
             before = page.next_before
@@ -271,12 +272,13 @@ class OrcaFollowing:
         """
         others = [job_id for job_id in found if job_id not in self._jobs]
         known = self._store.read_jobs([self._key(job_id) for job_id in others])
-        now = time.monotonic()
+        now, clock = time.monotonic(), time.time()
         for job_id in others:
             stored = known.get(self._key(job_id))
-            job = FollowedJob(job_id, 0.0, now) if stored is None else FollowedJob.of(stored.job, now)
-            job.since = since if stored is None else 0
-            self._jobs[job_id] = job
+            if stored is None:
+                self._jobs[job_id] = FollowedJob(job_id, -math.inf, -math.inf, since)
+            else:
+                self._jobs[job_id] = FollowedJob.of(stored.job, now, clock)
         self._report(found, old=self.filling)
         for job_id in others:
             if self._jobs[job_id].complete:
@@ -300,12 +302,14 @@ class OrcaFollowing:
                 rows = list(self._unheld(job_id, rows))
             if not rows:
                 return
-            latest = max(row.request_time for row in rows) / 1_000_000
-            arrived = now if job.due and not old else now - max(0.0, clock - latest)
+            live = bool(job.due) and not old
+            requested = max(row.request_time for row in rows)
+            latest = max(requested, *(row.completion_time or 0 for row in rows))
             job.note_rows(rows)
             result = self._write(job, list(map(granule_report, rows)), False if job.complete else None)
             if result is not None:
-                job.note_result(result, arrived, now)
+                moments = [_moment(each, now, clock) for each in (requested, latest)]
+                job.note_result(result, *([now, now] if live else moments))
 
         list(self._executor.map(report, found))
 
@@ -366,11 +370,16 @@ class OrcaFollowing:
             return True
         if row.key.job_id not in self._refused:
             self._refused.add(row.key.job_id)
-            _log.error("granules of job %r cannot be brought in: they have names that are none here", row.key.job_id)
+            _log.error("granules of job %r are left out: they have names that are none here", row.key.job_id)
         return False
 
     def _key(self, job_id: str) -> JobKey:
         return JobKey(self._pace.project_id, job_id)
+
+
+def _moment(microseconds: int, now: float, clock: float) -> float:
+    """Return a time of ORCA's as one of `time.monotonic()`, now at the latest."""
+    return now - max(0.0, clock - microseconds / 1_000_000)
 
 
 def _look(snapshot: OrcaSnapshot, marks: Sequence[Mark]) -> Look:

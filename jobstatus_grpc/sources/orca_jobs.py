@@ -14,7 +14,12 @@ QUIET_AFTER: Final = 600.0
 """How long a job does not change before it is read more rarely, in seconds."""
 
 QUIET_INTERVAL: Final = 10.0
-"""How often it is read then, or when it is complete."""
+"""How often it is read then at first, or when it is complete."""
+
+QUIET_LONGEST: Final = 60.0
+"""How often it is read at least."""
+
+_QUIET_SHARE: Final = 60
 
 KEPT_AFTER: Final = 3600.0
 """For how long after its latest granule a complete job is read so, in seconds: one may come yet."""
@@ -53,10 +58,11 @@ class FollowedJob:
     renewed: bool = False
 
     @classmethod
-    def of(cls, job: Job, now: float) -> FollowedJob:
-        """Return a job that the store has: nobody knows when its latest granule came."""
+    def of(cls, job: Job, now: float, clock: float) -> FollowedJob:
+        """Return a job that the store has: its latest granule came with its latest change at the latest."""
         count, complete = sum(job.totals), job.granules_complete
-        return cls(job.job_id, now, now, count=count, begun=job.begin_time, complete=complete)
+        moment = now - max(0.0, clock - job.update_time / 1_000_000)
+        return cls(job.job_id, moment, moment, count=count, begun=job.begin_time, complete=complete)
 
     def note_rows(self, rows: Iterable[GranuleRow]) -> None:
         """Take the times of granules that were read."""
@@ -65,8 +71,14 @@ class FollowedJob:
             self.begun = min(self.begun or row.request_time, row.request_time)
             self.ended = max(self.ended or 0, row.completion_time or 0) or None
 
-    def note_result(self, result: ReportResult, arrived: float, now: float) -> None:
-        """Take what has become of a report about it, whose granules came at `arrived` if they are new."""
+    def note_result(self, result: ReportResult, arrived: float, changed: float) -> None:
+        """Take what has become of a report about it.
+
+        Args:
+            result: what the store says.
+            arrived: when its granules came, if they are new.
+            changed: when what is told happened, if it is new.
+        """
         totals = result.totals
         count = sum(totals)
         if count > self.count:
@@ -75,7 +87,7 @@ class FollowedJob:
         self.renewed |= count < self.count
         self.count, self.open = count, totals.pending + totals.staged + totals.unspecified
         if result.changed:
-            self.changed = now
+            self.changed = max(self.changed, changed)
 
     def note_complete(self, complete: bool | None) -> None:
         """Take that the job was said to be complete, or no more: then all of it is read again."""
@@ -95,5 +107,9 @@ class FollowedJob:
     def schedule(self, horizon: int, now: float, interval: float) -> None:
         """Set what is to be read next, and when, after all was read since `since` at a horizon."""
         self.since, self.renewed = 0 if self.renewed else horizon, False
-        quiet = self.complete or now - self.changed > QUIET_AFTER
-        self.due = now + (max(interval, QUIET_INTERVAL) if quiet else interval)
+        idle, pause = now - self.changed, interval
+        if self.complete:
+            pause = max(interval, QUIET_INTERVAL)
+        elif idle > QUIET_AFTER:
+            pause = max(interval, QUIET_INTERVAL, min(idle / _QUIET_SHARE, QUIET_LONGEST))
+        self.due = now + pause
