@@ -24,10 +24,14 @@ JOB: Final = JobKey("daac", "job")
 
 @contextmanager
 def bringing(
-    store: JobStore, orca: OrcaDatabase, tell: Callable[[Standing], None] = lambda _: None, **pace: Any
+    store: JobStore,
+    orca: OrcaDatabase,
+    tell: Callable[[Standing], None] = lambda _: None,
+    told: Callable[[], str] | None = None,
+    **pace: Any,
 ) -> Iterator[OrcaSource]:
     """Run a source for as long as the context lasts."""
-    database = orca_database.OrcaDatabase(orca.url)
+    database = orca_database.OrcaDatabase(orca.url, told=told)
     source = OrcaSource(store, database, Pace("daac", **{"interval": 0.1, "settle": 0.5, **pace}), tell)
     failed: list[BaseException] = []
 
