@@ -58,7 +58,7 @@ class Document(NamedTuple):
         if self.broken is not None:
             raise self.broken
         if self.form is None:
-            text = "is of no form that is known here: name the form"
+            text = f"is of none of the forms that are known here: {', '.join(FORMATS)}"
             raise InvalidRequest([Violation(self.entry.path, text)])
         return self.form.parse(self.entry, project_id)
 

@@ -183,7 +183,9 @@ class GranuleWriter:
         template = self._plain
         if granule.collection_id and not self._has_collections:
             if self._collected is None:
-                raise self._not_representable(granule, f"its collection is '{granule.collection_id}'")
+                raise self._not_representable(
+                    granule, f"has no place for its collection '{granule.collection_id}'"
+                )
             template = self._collected
         return template % {
             "collection": dump(granule.collection_id),

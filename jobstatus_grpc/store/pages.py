@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from functools import cache
+from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Integer, Select, bindparam, select, tuple_
 
 from jobstatus_grpc.digest import Failures, failures_bytes
 from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, GranuleState, WholeJob
@@ -99,6 +100,19 @@ def read_all(
         after = page[-1].key
 
 
+# Made once: to put it together took longer than the database to find the rows.
+@cache
+def _select_step(after: bool, states: bool, documents: bool) -> Select[Any]:
+    select_granules = _SELECT_WITH_DOCUMENTS if documents else _SELECT_GRANULES
+    wanted = select_granules.where(_GRANULE.job_pk == bindparam("job_pk"))
+    if after:
+        key = tuple_(bindparam("after_collection_id"), bindparam("after_granule_id"))
+        wanted = wanted.where(key < _GRANULE_KEY)
+    if states:
+        wanted = wanted.where(_GRANULE.state.in_(bindparam("states", expanding=True)))
+    return wanted.limit(bindparam("limit", type_=Integer))
+
+
 def _read_step(
     connection: Connection,
     job_pk: int,
@@ -107,15 +121,18 @@ def _read_step(
     limit: int,
     with_documents: bool = False,
 ) -> list[Granule]:
-    select_granules = _SELECT_WITH_DOCUMENTS if with_documents else _SELECT_GRANULES
-    wanted = select_granules.where(_GRANULE.job_pk == job_pk).limit(limit)
-    if after is not None:
-        wanted = wanted.where(tuple_(*after) < _GRANULE_KEY)
-    if query.states:
-        wanted = wanted.where(_GRANULE.state.in_([int(state) for state in query.states]))
+    wanted = _select_step(after is not None, bool(query.states), with_documents)
+    collection_id, granule_id = after or ("", "")
+    known = {
+        "job_pk": job_pk,
+        "limit": limit,
+        "states": [int(state) for state in query.states],
+        "after_collection_id": collection_id,
+        "after_granule_id": granule_id,
+    }
     from_row = rows.granule_with_document if with_documents else rows.granule_from_row
     # The driver's own rows: SQLAlchemy's cost as much again.
-    return list(map(from_row, connection.execute(wanted).cursor.fetchall()))
+    return list(map(from_row, connection.execute(wanted, known).cursor.fetchall()))
 
 
 def read_steps(

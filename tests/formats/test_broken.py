@@ -73,7 +73,7 @@ def test_an_empty_object_misses_what_a_job_must_have(form: str) -> None:
 
 
 def test_an_object_of_no_form_is_refused() -> None:
-    assert faults("{}") == {"$": "is of no form that is known here: name the form"}
+    assert faults("{}") == {"$": f"is of none of the forms that are known here: {', '.join(FORMATS)}"}
     assert faults('{"id": 1}') == faults("{}")
     with pytest.raises(InvalidRequest) as caught:
         documents("{}", "csv")
