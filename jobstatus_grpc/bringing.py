@@ -91,7 +91,9 @@ class SourceProcess:
 
     def _see_through(self) -> int:
         """See the process through from its start to its end; return how that was."""
-        with subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(  # noqa: S603 - A command of our own.
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as process:
             if process.stdin is None:
                 raise AssertionError("it was asked for")
             with suppress(OSError):

@@ -233,9 +233,7 @@ class OrcaDatabase:
         ValueError: the URL is none of PostgreSQL's.
     """
 
-    def __init__(
-        self, orca_url: str, schema: str = "orca", told: Callable[[], str] | None = None
-    ) -> None:
+    def __init__(self, orca_url: str, schema: str = "orca", told: Callable[[], str] | None = None) -> None:
         self._url = parse_url(orca_url)
         self._schema = schema
         self._told = told

@@ -75,6 +75,7 @@ def test_a_transaction_that_commits_late_is_found_whatever_was_read_before(
         slow.create(late, commit=False)
         nested.connection.cursor().execute("select txid_current(); savepoint a")
         nested.create(part, commit=False)
+        quick.create(OrcaGranule("other", "c", "g"))
         with reader.snapshot() as snapshot:
             end = snapshot.end
         horizon, rows = read(reader, "job", 0)

@@ -37,9 +37,7 @@ class Owners:
         lease = self._lease = self._store.take_lease("orca", 30)
         assert lease is not None
         pace = Pace(JOB.project_id, 0.0, settle)
-        following = OrcaFollowing(
-            self._store, self._database, self.identity, lease, pace, self._executor
-        )
+        following = OrcaFollowing(self._store, self._database, self.identity, lease, pace, self._executor)
         following.begin()
         return following
 
