@@ -73,8 +73,8 @@ class ServerConfig:
         reflection: whether the server describes its services to everybody.
         admin_listen: where metrics and probes are answered over HTTP, `host:port`, or a port alone for this
             host; empty for nowhere.
-        source_orca_url: an ORCA database, `postgresql://…`, whose jobs are brought in; may hold a password, so
-            it is not in the `repr` either. Empty for none.
+        source_orca_url: an ORCA database, `postgresql://…`, whose jobs are brought in; may hold a password,
+            so it is not in the `repr` either. Empty for none.
         source_orca_secret_file: the JSON of ORCA's secret, which names its database, in place of the URL.
         source_orca_project_id: of which project the jobs are.
         source_orca_interval: how often open jobs are read there, in seconds.

@@ -138,9 +138,9 @@ def test_a_busy_database_is_brought_in_whole_through_kills_and_stops(
         other.kill(signal.SIGTERM)
         assert (source.process.returncode, other.process.returncode) == (0, 0)
         watchers.close()
-    before = [each.position for each in stored_jobs(postgres_url, names)]
+    positions = [each.position for each in stored_jobs(postgres_url, names)]
     read_again(postgres_url, orca)
-    assert [each.position for each in stored_jobs(postgres_url, names)] == before
+    assert [each.position for each in stored_jobs(postgres_url, names)] == positions
 
 
 def read_again(url: str, orca: OrcaDatabase) -> None:

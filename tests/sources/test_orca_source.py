@@ -186,6 +186,6 @@ def test_what_this_service_does_not_take_is_left_out_and_harms_nothing_else(
             writer.create(granule)
         writer.finish(good, ERROR, "why " * 1_000)
         wait_until(lambda: states(store) == {"g-00000": ("FAILED", 1)}, "the good one has ended")
-    (granule,) = granules(store, JOB)
-    assert granule.error is not None
-    assert granule.error.reason == ("why " * 500) + "…"
+    (brought,) = granules(store, JOB)
+    assert brought.error is not None
+    assert brought.error.reason == ("why " * 500) + "…"
