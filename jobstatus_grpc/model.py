@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias, Union
 
 DEFAULT_PROJECT: Final = "default"
 
 MAX_ID_BYTES: Final = 512
 MAX_GRANULE_BYTES: Final = 16 * 1024
+#: Files of one granule.
+MAX_GRANULE_FILES: Final = 1_000
+#: What they take together, by `file_bytes`.
+MAX_FILES_BYTES: Final = 512 * 1024
 MAX_JOB_BYTES: Final = 512 * 1024
 MAX_REPORT_GRANULES: Final = 10_000
 MAX_REPORT_BYTES: Final = 4 * 1024 * 1024
@@ -159,12 +164,90 @@ class SubJobs(NamedTuple):
         return self.unspecified + self.pending + self.running + self.succeeded + self.failed
 
 
+class GranuleFile(NamedTuple):
+    """A file of a granule as it stands.
+
+    Attributes:
+        file_name: its name within its granule.
+        state: how it stands, in the words for granules.
+        native_state: its system's own word for that.
+        restore_destination: where its system puts it.
+        error: why it failed.
+        attempt: which try at it this is, counted from 1.
+        request_time: when it was asked for.
+        end_time: when the work on it ended.
+        update_time: when its latest change was committed.
+    """
+
+    file_name: str
+    state: GranuleState
+    native_state: str | None
+    restore_destination: str | None
+    error: ItemError | None
+    attempt: int
+    request_time: int | None
+    end_time: int | None
+    update_time: int
+
+
+class FileReport(NamedTuple):
+    """What a reporter says about a file of a granule; `None` is "no news"."""
+
+    file_name: str
+    state: GranuleState | None = None
+    native_state: str | None = None
+    restore_destination: str | None = None
+    error: ItemError | None = None
+    attempt: int | None = None
+    request_time: int | None = None
+    end_time: int | None = None
+
+
+class FileTally(NamedTuple):
+    """What all files of a granule come to, so that a report needs to know but those it is about.
+
+    Attributes:
+        pending, staged, failed, succeeded: how many are in that state; among the staged those whose system's
+            word has no counterpart here.
+        attempt: the greatest of theirs.
+        total_bytes: what they take together, by `file_bytes`.
+        request_time: the earliest that any of them has had.
+        end_time: the latest that any of them has had.
+        named: those of them that are reported on, by their names.
+    """
+
+    pending: int = 0
+    staged: int = 0
+    failed: int = 0
+    succeeded: int = 0
+    attempt: int = 1
+    total_bytes: int = 0
+    request_time: int | None = None
+    end_time: int | None = None
+    named: Mapping[str, GranuleFile] = MappingProxyType({})
+
+    @property
+    def total(self) -> int:
+        """How many files there are."""
+        return self.pending + self.staged + self.failed + self.succeeded
+
+    @property
+    def state(self) -> GranuleState:
+        """The least of theirs, in the order in which they are counted here. There is at least one file."""
+        if self.pending:
+            return GranuleState.PENDING
+        if self.staged:
+            return GranuleState.STAGED
+        return GranuleState.FAILED if self.failed else GranuleState.SUCCEEDED
+
+
 class Granule(NamedTuple):
     """A granule as it stands.
 
     `document` is what a source's entry has beyond these fields, in the words of `formats`, which alone reads
     it; `None` if it has nothing, and wherever granules are read for another end than to be merged or written
-    as a document.
+    as a document. `files` is what its files come to; `None` if it has none, and wherever granules are read
+    for another end than to be merged.
     """
 
     collection_id: str
@@ -179,6 +262,7 @@ class Granule(NamedTuple):
     update_time: int
     revision: int
     document: str | None = None
+    files: FileTally | None = None
 
     @property
     def key(self) -> GranuleKey:
@@ -187,7 +271,12 @@ class Granule(NamedTuple):
 
 
 class GranuleReport(NamedTuple):
-    """What a reporter says about a granule; `None` is "no news", and an empty `document` removes it."""
+    """What a reporter says about a granule; `None` is "no news", and an empty `document` removes it.
+
+    Files that are not told stay as they are. Of a granule with files the state and the attempt follow from
+    them, so a state and a native state told of it are ignored, and an attempt other than theirs makes the
+    other fields told of it stale.
+    """
 
     collection_id: str
     granule_id: str
@@ -199,6 +288,7 @@ class GranuleReport(NamedTuple):
     request_time: int | None = None
     end_time: int | None = None
     document: str | None = None
+    files: Sequence[FileReport] = ()
 
     @property
     def key(self) -> GranuleKey:
@@ -358,69 +448,3 @@ def text_bytes(text: str | None) -> int:
     if text is None:
         return 0
     return len(text) if text.isascii() else len(text.encode())
-
-
-def _error_bytes(error: ItemError | None) -> int:
-    return 0 if error is None else 8 + text_bytes(error.code) + text_bytes(error.reason)
-
-
-def granule_bytes(granule: Granule) -> int:
-    """Return an upper bound of the bytes `granule` takes in a frame.
-
-    The texts as they are, and 96 for all numbers, times, tags and lengths.
-    """
-    texts = (
-        granule.collection_id + granule.granule_id + (granule.native_state or "") + (granule.message or "")
-    )
-    return 96 + text_bytes(texts) + _error_bytes(granule.error)
-
-
-def job_bytes(job: Job) -> int:
-    """Return an upper bound of the bytes `job` takes in a frame.
-
-    The texts as they are, 16 for each label, and 192 for all numbers, times, tags and lengths.
-    """
-    return (
-        192
-        + text_bytes(job.project_id)
-        + text_bytes(job.job_id)
-        + text_bytes(job.parent_job_id)
-        + text_bytes(job.system)
-        + text_bytes(job.job_type)
-        + text_bytes(job.native_state)
-        + text_bytes(job.description)
-        + text_bytes(job.message)
-        + _error_bytes(job.error)
-        + sum(16 + text_bytes(key) + text_bytes(value) for key, value in job.labels.items())
-    )
-
-
-def details_bytes(details: Details) -> int:
-    """Return an upper bound of the bytes `details` take in a frame.
-
-    The texts as they are, and 16 for each number, tag and length.
-    """
-    return 16 + _value_bytes(details.fields)
-
-
-def _value_bytes(value: DetailValue) -> int:
-    if isinstance(value, str):
-        return text_bytes(value)
-    if isinstance(value, int):
-        return 0
-    if isinstance(value, Mapping):
-        return sum(48 + text_bytes(key) + _value_bytes(inner) for key, inner in value.items())
-    return sum(16 + _value_bytes(inner) for inner in value)
-
-
-def own_bytes(job: Job) -> int:
-    """Return an upper bound of the bytes `job` takes in a frame with its details."""
-    return job_bytes(job) + job.details_bytes
-
-
-def change_bytes(change: Change) -> int:
-    """Return an upper bound of the bytes `change` takes in a frame."""
-    item = change.item
-    if isinstance(item, Granule):
-        return 32 + granule_bytes(item)
-    return 32 + job_bytes(item.job if isinstance(item, SubJob) else item)

@@ -13,7 +13,7 @@ from jobstatus_grpc.cache import AnswerCache, KeptAnswer
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.errors import JobNotFound, JobStatusError, PageTokenInvalid, Violation
-from jobstatus_grpc.model import Details, Granule, GranuleState, Job, JobKey, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleKey, GranuleState, Job, JobKey, WholeJob
 from jobstatus_grpc.pace import Progress, outlook_of, progress_at
 from jobstatus_grpc.store.base import (
     FirstPage,
@@ -23,6 +23,7 @@ from jobstatus_grpc.store.base import (
     JobQuery,
     JobStore,
     NoPage,
+    StoredGranule,
     StoredJob,
 )
 from jobstatus_grpc.tokens import GranulePagePoint, ResumePoint, Tokens
@@ -120,6 +121,12 @@ class StatusReader:
     async def read_job(self, key: JobKey, deadline: float | None) -> StoredJob:
         """Return a job."""
         return await self._run(lambda: self._store.read_job(key, deadline))
+
+    async def read_granule(
+        self, key: JobKey, granule: GranuleKey, deadline: float | None, answer: Callable[[StoredGranule], T]
+    ) -> T:
+        """Answer a granule with its files; `answer` is called on the thread that has read them."""
+        return await self._run(lambda: answer(self._store.read_granule(key, granule, deadline)))
 
     async def read_jobs(
         self,

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from jobstatus import v1 as pb
 from jobstatus.v1 import job_document_service_pb2, job_report_service_pb2, job_status_service_pb2
+from jobstatus_grpc.bringing import SourceProcess
 from jobstatus_grpc.config import ServerConfig
 from jobstatus_grpc.convert.answers import AnswerEncoder
 from jobstatus_grpc.convert.frames import FrameEncoder
@@ -63,6 +64,8 @@ _SNAPSHOT_THREADS: Final = 2
 _IMPORT_THREADS: Final = 2
 _EXPORT_THREADS: Final = 2
 _PREPARE_INTERVAL: Final = 1.0
+# One process without others, or the first of several, sees to the source.
+_WITH_SOURCE: Final = (None, 1)
 _GC_THRESHOLDS: Final = (20_000, 20, 50)
 # A thread that encodes gives the event loop its turn this often, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
@@ -118,6 +121,7 @@ class Server:
         self._retention = Retention(
             self._store, self._pools["retention"], config.change_retention, config.job_retention
         )
+        self._source = SourceProcess(config) if config.has_source and worker in _WITH_SOURCE else None
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(self._operation.observe), *self._door.interceptors],
             options=server_options(config, keepalive),
@@ -162,6 +166,8 @@ class Server:
             SchemaMismatch: this program cannot work with the database's schema.
         """
         await self._prepare()
+        if self._source is not None:
+            self._source.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hub.run())
             group.create_task(self._health.run())
@@ -171,6 +177,8 @@ class Server:
 
     async def drain(self) -> None:
         """Stop well: say so, let unary calls finish, send every watcher elsewhere."""
+        if self._source is not None:
+            self._source.stop()
         await self._health.drain()
         # Half of the time at most is for sending watchers away: the rest is for the last to hear it.
         self._hub.drain(min(self._config.drain_spread, self._config.drain_seconds / 2))
@@ -178,6 +186,8 @@ class Server:
 
     def close(self) -> None:
         """Let go of threads and connections, once nothing is run any more."""
+        if self._source is not None:
+            self._source.close()
         # A connection that a thread still has would stay open, and SQLite keep a log beside its file.
         for pool in self._pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
@@ -200,7 +210,8 @@ class Server:
         )
 
     def _register(self) -> None:
-        status = JobStatusServicer(self._reader, self._hub, self._limits, self._tokens)
+        asked = _ignore if self._source is None else self._source.ask
+        status = JobStatusServicer(self._reader, self._hub, self._limits, self._tokens, asked)
         pb.add_JobStatusServiceServicer_to_server(status, self._grpc)
         # What is bytes already. Registered later than the generated code, these handlers take its place.
         get, watch = pb.GetJobStatusRequest.FromString, pb.WatchJobRequest.FromString
@@ -240,6 +251,10 @@ class Server:
             except StoreUnavailable:
                 _log.warning("waiting for the database %s", self._config.shown_database_url)
                 await asyncio.sleep(_PREPARE_INTERVAL)
+
+
+def _ignore(_project_id: str, _job_id: str) -> None:
+    """Do nothing: no jobs are brought in from elsewhere."""
 
 
 def _pools(config: ServerConfig) -> dict[str, ThreadPoolExecutor]:

@@ -26,7 +26,7 @@ from jobstatus_grpc.parsing import Upload
 from jobstatus_grpc.reads import StatusQuery, StatusReader
 from jobstatus_grpc.reports import ReportWriter
 from jobstatus_grpc.status import request_id_of, to_status
-from jobstatus_grpc.store.base import JobList, JobQuery, ReportResult, StoredJob
+from jobstatus_grpc.store.base import JobList, JobQuery, ReportResult, StoredGranule, StoredJob
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import JobFilter, ResumePoint, Tokens
 from jobstatus_grpc.transfers import Transfers
@@ -45,23 +45,42 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         hub: serves the watches, and those who wait.
         limits: how many watches there may be.
         tokens: returns what makes and reads tokens; raises StoreUnavailable before the store is known.
+        asked: told, by project and job, what callers want to know of.
     """
 
     def __init__(
-        self, reader: StatusReader, hub: WatchHub, limits: WatchLimits, tokens: Callable[[], Tokens]
+        self,
+        reader: StatusReader,
+        hub: WatchHub,
+        limits: WatchLimits,
+        tokens: Callable[[], Tokens],
+        asked: Callable[[str, str], None],
     ) -> None:
         self._reader = reader
         self._hub = hub
         self._limits = limits
         self._tokens = tokens
+        self._asked = asked
 
     async def GetJobStatus(self, request: pb.GetJobStatusRequest, context: _Context) -> bytes:  # noqa: N802
         """Answer ready-made bytes: registered with a serializer that leaves them alone."""
         asked = requests.get_job_status(request)
+        self._asked(*asked.key)
         if asked.basic:
             return await self._reader.answer(StatusQuery(asked.key, 0), deadline(context))
         query = StatusQuery(asked.key, asked.limit, tuple(asked.states), asked.page_token)
         return await self._reader.answer(query, deadline(context))
+
+    async def GetGranuleStatus(  # noqa: N802
+        self, request: pb.GetGranuleStatusRequest, context: _Context
+    ) -> pb.GetGranuleStatusResponse:
+        asked = requests.get_granule_status(request)
+
+        def answer(found: StoredGranule) -> pb.GetGranuleStatusResponse:
+            granule = resources.granule_to_pb(found.granule, found.files)
+            return pb.GetGranuleStatusResponse(**found.job._asdict(), granule=granule)
+
+        return await self._reader.read_granule(asked.key, asked.granule, deadline(context), answer)
 
     async def ListJobs(  # noqa: N802
         self, request: pb.ListJobsRequest, context: _Context
@@ -96,6 +115,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         self, request: pb.WaitJobRequest, context: _Context
     ) -> pb.WaitJobResponse:
         asked = wait_job(request)
+        self._asked(*asked.key)
         until = Until(asked.any_failure, asked.done_share)
         query = WaitQuery(asked.key, until, asked.timeout, asked.wait_for_job, deadline(context))
         with self._limits.take(asked.key.project_id):
@@ -120,6 +140,7 @@ class JobStatusServicer(pb.JobStatusServiceServicer):
         # Not given back when the watch ends: what a client has not read stays in gRPC's memory, and counts,
         # until gRPC is done with the call.
         call.add_done_callback(self._limits.take(asked.key.project_id).release)
+        self._asked(*asked.key)
         point = None
         if asked.resume_token:
             point = self._tokens().read_resume_token(asked.key, asked.resume_token)

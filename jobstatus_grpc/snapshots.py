@@ -13,7 +13,8 @@ from typing import BinaryIO, Final, NamedTuple
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.errors import JobNotFound, StoreUnavailable
 from jobstatus_grpc.feeds import FrameEncoder
-from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, JobKey, granule_bytes, job_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, JobKey
+from jobstatus_grpc.sizes import granule_bytes, job_bytes
 from jobstatus_grpc.store.base import JobStore, StoredJob
 from jobstatus_grpc.store.base import Snapshot as StoredSnapshot
 from jobstatus_grpc.tokens import ResumePoint, Tokens

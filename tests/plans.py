@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from jobstatus_grpc.store.sql import SqlJobStore
 
-TABLES = ("job", "job_document", "granule", "change", "failed_granule", "failure_reason")
+TABLES = ("job", "job_document", "granule", "granule_file", "change", "failed_granule", "failure_reason")
 _EXPLAINED = ("select", "with", "insert", "update", "delete")
 _WRONG_NODES = ("Seq Scan", "Sort", "Incremental Sort", "Hash Join", "Merge Join")
 _STEPS = 100

@@ -198,6 +198,13 @@ class PostgresServer:
                 cursor.execute(words, values or None)
                 return cursor.fetchall() if cursor.description else []
 
+    def need_password(self, role: str) -> None:
+        """Ask whoever connects as this role for its password from now on; others are trusted."""
+        self._need_own()
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self.execute("select pg_reload_conf()")
+
     def make_directory(self, name: str) -> Path:
         """Make a directory that the server may write to; it is removed with the server."""
         self._need_own()

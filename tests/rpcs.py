@@ -51,6 +51,8 @@ def _aim(message: Any, project_id: str, job_id: str) -> None:
         message.project_id = project_id
     if "job_id" in names:
         message.job_id = job_id
+    if "granule_id" in names:
+        message.granule_id = "g"
     if "job_ids" in names:
         message.job_ids.append(job_id)
     if "chunk" in names:

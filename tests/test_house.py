@@ -19,7 +19,7 @@ _MAX_FILE_LINES: Final = 450
 _MAX_FUNCTION_LINES: Final = 45
 _NAMELESS: Final = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
-_PURE: Final = ("digest", "model", "errors", "merge", "pace", "tokens")
+_PURE: Final = ("digest", "model", "errors", "merge", "pace", "sizes", "tokens")
 _WATCHING: Final = (
     *(
         "alarms",
@@ -80,6 +80,9 @@ _RULES: Final[Mapping[str, Rule]] = {
     "transfers": Rule(("errors",)),
     "imports": Rule(("errors", "model", "parsing", "reports", "store.base")),
     "exports": Rule(("errors", "model", "formats", "store.base")),
+    "bringing": Rule(("config",)),
+    "sources.process": Rule(("errors", "sources", "store", "telemetry")),
+    "sources": Rule(("errors", "model", "formats", "store.base", "sources"), ("sqlalchemy",)),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
     "servicer": Rule(
         (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),
@@ -111,7 +114,7 @@ _RULES: Final[Mapping[str, Rule]] = {
             *_WATCHING,
             *_DOCUMENTS,
             *("reads", "store", "convert", "status", "servicer", "config", "telemetry", "health", "demo"),
-            *("leaving", "metrics", "operation", "security", "transport"),
+            *("bringing", "leaving", "metrics", "operation", "security", "transport"),
         ),
         ("grpc", "grpc_reflection", "jobstatus", "uvloop"),
     ),
@@ -129,7 +132,7 @@ _RULES: Final[Mapping[str, Rule]] = {
                 "retention",
                 "server",
             ),
-            *("store", "supervisor", "verify"),
+            *("sources", "store", "supervisor", "telemetry", "verify"),
         ),
         ("grpc", "jobstatus", "google.protobuf", "rich", "typer"),
     ),
@@ -161,7 +164,7 @@ _INTERFACES: Final = (
         "convert.wire",
         *("admin", "metrics", "operation", "redaction"),
         "demo",
-        "errors",
+        *("errors", "errors.base", "errors.missing"),
         "feeds",
         "formats",
         "formats.base",
@@ -181,6 +184,9 @@ _INTERFACES: Final = (
     ),
     *("security.bearer", "security.certificates", "security.door", "security.keys"),
     *("security.principals", "security.rereading"),
+    "bringing",
+    *("sources.holding", "sources.orca", "sources.orca_comparison", "sources.orca_database"),
+    *("sources.orca_following", "sources.orca_jobs", "sources.orca_secret", "sources.orca_values"),
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 

@@ -17,9 +17,8 @@ from jobstatus_grpc.model import (
     Job,
     JobState,
     Totals,
-    granule_bytes,
-    job_bytes,
 )
+from jobstatus_grpc.sizes import granule_bytes, job_bytes
 
 FORWARD = [
     (PENDING, STAGED),

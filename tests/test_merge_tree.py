@@ -25,8 +25,8 @@ from jobstatus_grpc.model import (
     JobState,
     Report,
     SubJob,
-    job_bytes,
 )
+from jobstatus_grpc.sizes import job_bytes
 
 
 def key(name: str) -> JobKey:

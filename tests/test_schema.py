@@ -20,7 +20,7 @@ from stored import connected, history, opened, run
 from jobstatus import v1 as pb
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.errors import SchemaMismatch
-from jobstatus_grpc.model import Details
+from jobstatus_grpc.model import Details, GranuleKey, JobKey
 from jobstatus_grpc.store import migrations, open_store, schema, upgrade
 
 UPGRADE: Final = "jobstatus db upgrade"
@@ -130,7 +130,7 @@ _OLD_ROWS: Final = (
 )
 
 
-@pytest.mark.parametrize("version", ["1_0", "1_1"])
+@pytest.mark.parametrize("version", ["1_0", "1_1", "1_2", "1_3"])
 def test_what_an_older_version_holds_is_there_after_the_upgrade_and_can_be_reported_on(
     empty_url: str, version: str
 ) -> None:
@@ -144,6 +144,7 @@ def test_what_an_older_version_holds_is_there_after_the_upgrade_and_can_be_repor
     assert run(empty_url, "select version_num from alembic_version") == [(schema.VERSION,)]
     details = Details("sdrs", {"resource_id": "r"})
     with opened(empty_url) as store:
+        assert store.read_granule(JobKey("default", ""), GranuleKey("c", "g")).job == JOB
         before = store.read_job(JOB)
         assert (before.job.revision, before.job.labels, before.job.details_bytes) == (1, {"k": "v"}, 0)
         assert store.report(job(granule("g", document="of g"), details=details)).applied == 1

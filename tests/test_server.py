@@ -53,6 +53,7 @@ _REQUESTS: Final[dict[str, Any]] = {
         job_id="j", granules=[pb.Granule(granule_id="a", state=pb.GRANULE_STATE_SUCCEEDED)]
     ),
     "GetJobStatus": pb.GetJobStatusRequest(job_id="j"),
+    "GetGranuleStatus": pb.GetGranuleStatusRequest(granule_id="a"),
     "ListJobs": pb.ListJobsRequest(),
     "BatchGetJobStatus": pb.BatchGetJobStatusRequest(job_ids=["j"]),
     "WaitJob": pb.WaitJobRequest(job_id="j"),

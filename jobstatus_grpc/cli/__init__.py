@@ -16,6 +16,7 @@ import typer
 from jobstatus_grpc.cli import options
 from jobstatus_grpc.cli.calling import Task, calling
 from jobstatus_grpc.cli.given import Form, interval_of, labels_of, states_of, until_of
+from jobstatus_grpc.cli.sources import source
 
 app = typer.Typer(
     name="jobstatus",
@@ -25,9 +26,11 @@ app = typer.Typer(
 )
 db = typer.Typer(help="Looks after the database.", rich_markup_mode=None)
 app.add_typer(db, name="db")
+app.add_typer(source, name="source")
 
 
 _WITHOUT_SERVER = ("serve", "config")
+_WITH_DATABASE = {"db": ("upgrade", "prune"), "source": ("orca",)}
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
@@ -41,10 +44,11 @@ def _root(
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
     # What neither an option nor a variable says.
-    if context.invoked_subcommand == "db":
+    if context.invoked_subcommand in _WITH_DATABASE:
         from jobstatus_grpc.config import database_settings
 
-        context.default_map = {"db": dict.fromkeys(("upgrade", "prune"), database_settings(os.environ))}
+        commands = dict.fromkeys(_WITH_DATABASE[context.invoked_subcommand], database_settings(os.environ))
+        context.default_map = {context.invoked_subcommand: commands}
     elif context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
         from jobstatus_grpc.config import client_settings
 
@@ -60,6 +64,8 @@ def serve(
     workers: options.Workers = None,
     tls_cert_file: options.TlsCertFile = None,
     tls_key_file: options.TlsKeyFile = None,
+    source_orca_url: options.SourceOrcaUrl = None,
+    source_orca_secret_file: options.SourceOrcaSecretFile = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
@@ -79,6 +85,8 @@ def serve(
             workers=workers,
             tls_cert_file=tls_cert_file,
             tls_key_file=tls_key_file,
+            source_orca_url=source_orca_url,
+            source_orca_secret_file=source_orca_secret_file,
             log_level=log_level,
             log_format=log_format,
         )
@@ -228,6 +236,31 @@ def delete(
         from jobstatus_grpc.cli.jobs import delete_job
 
         return delete_job(server, project_id, job_id)
+
+    return task
+
+
+@app.command()
+@calling
+def granule(
+    collection_id: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="The granule's collection; '' if it has none.")
+    ],
+    granule_id: Annotated[str, typer.Argument(metavar="GRANULE", help="The granule.")],
+    job_id: Annotated[
+        str | None,
+        typer.Option("--job-id", metavar="ID", help="Its job; without it the one that requested it last."),
+    ] = None,
+    as_json: options.AsJson = False,
+    server: options.Server = options.SERVER,
+    project_id: options.Project = "",
+) -> Task:
+    """Show a granule and its files."""
+
+    def task() -> int:
+        from jobstatus_grpc.cli.granules import show_granule
+
+        return show_granule(server, project_id, collection_id, granule_id, job_id, as_json)
 
     return task
 

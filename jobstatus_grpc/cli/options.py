@@ -71,8 +71,35 @@ Demo = Annotated[
 Workers = Annotated[str | None, typer.Option(metavar="N", help="How many processes serve.")]
 TlsCertFile = Annotated[str | None, typer.Option(metavar="FILE", help="The server's certificate, in PEM.")]
 TlsKeyFile = Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")]
+SourceOrcaUrl = Annotated[
+    str | None,
+    typer.Option("--source-orca-url", metavar="URL", help="Bring in the jobs of this ORCA database."),
+]
+SourceOrcaSecretFile = Annotated[
+    str | None,
+    typer.Option(
+        "--source-orca-secret-file", metavar="FILE", help="The same, named by the JSON of ORCA's secret."
+    ),
+]
 LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.")]
 LogFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="json, console or auto.")]
+
+OrcaUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_URL",
+        metavar="URL",
+        help="ORCA's database, postgresql://…, by a role that may read its tables.",
+    ),
+]
+OrcaSecretFile = Annotated[
+    str,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_SECRET_FILE",
+        metavar="FILE",
+        help="The JSON of ORCA's secret, which names its database and a role.",
+    ),
+]
 
 Tls = Annotated[
     bool,

@@ -15,7 +15,7 @@ def show_settings(variables: Mapping[str, str], config: str | None) -> int:
     settings = ServerConfig.from_environment(variables, config=config)
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if field.name == "database_url":
-            value = settings.shown_database_url
+        if field.name.endswith("_url"):
+            value = getattr(settings, f"shown_{field.name}")
         say(f"{field.name} = {json.dumps(value, ensure_ascii=False)}")
     return 0

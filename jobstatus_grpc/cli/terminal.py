@@ -43,8 +43,8 @@ def job_state(job: pb.Job) -> str:
     return _state(pb.JobState.Name(job.state).removeprefix("JOB_STATE_"), job.native_state)
 
 
-def granule_state(granule: pb.Granule) -> str:
-    """Return a granule's state, in its system's word where there is no other."""
+def granule_state(granule: pb.Granule | pb.GranuleFile) -> str:
+    """Return the state of a granule or a file, in its system's word where there is no other."""
     return _state(state_word(granule.state), granule.native_state)
 
 

@@ -132,6 +132,12 @@ class AsyncJobStatusClient:
         """Yield all granules of a job, or those in one of `states`, page after page."""
         return self._each(queries.granules(self._core, job_id, {"states": states, "page_size": page_size}))
 
+    async def granule(
+        self, collection_id: str, granule_id: str, *, job_id: str | None = None, timeout: float | None = None
+    ) -> pb.GetGranuleStatusResponse:
+        """Return a granule with its files: of a job, or of whichever job requested it last."""
+        return await self._run(queries.granule(self._core, collection_id, granule_id, job_id, timeout))
+
     async def report(self, request: Report, *, timeout: float | None = None) -> ReportResponse:
         """Send a report as it is, but for the project if it names none."""
         return await self._run(reports.report(self._core, request, timeout))

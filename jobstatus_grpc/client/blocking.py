@@ -153,6 +153,20 @@ class JobStatusClient:
         """
         return self._each(queries.granules(self._core, job_id, {"states": states, "page_size": page_size}))
 
+    def granule(
+        self, collection_id: str, granule_id: str, *, job_id: str | None = None, timeout: float | None = None
+    ) -> pb.GetGranuleStatusResponse:
+        """Return a granule with its files: of a job, or of whichever job requested it last.
+
+        >>> files = [pb.GranuleFile(file_name=name) for name in ("g.hdf", "g.met")]
+        >>> reports = [pb.Granule(collection_id="MOD09", granule_id="g", files=files)]
+        >>> _ = client.report_job(pb.Job(job_id="restore"), reports)
+        >>> found = client.granule("MOD09", "g")
+        >>> found.job_id, [file.file_name for file in found.granule.files]
+        ('restore', ['g.hdf', 'g.met'])
+        """
+        return self._run(queries.granule(self._core, collection_id, granule_id, job_id, timeout))
+
     def report(self, request: Report, *, timeout: float | None = None) -> ReportResponse:
         """Send a report as it is, but for the project if it names none."""
         return self._run(reports.report(self._core, request, timeout))

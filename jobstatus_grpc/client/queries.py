@@ -91,6 +91,17 @@ def granules(core: Core, job_id: str, options: PageOptions) -> Steps[None]:
             return
 
 
+def granule(
+    core: Core, collection_id: str, granule_id: str, job_id: str | None, timeout: float | None
+) -> Steps[pb.GetGranuleStatusResponse]:
+    """Read a granule with its files."""
+    request = pb.GetGranuleStatusRequest(
+        project_id=core.project_id, job_id=job_id, collection_id=collection_id, granule_id=granule_id
+    )
+    answer: pb.GetGranuleStatusResponse = yield from core.call("GetGranuleStatus", request, timeout)
+    return answer
+
+
 def list_page(core: Core, options: ListOptions) -> Steps[pb.ListJobsResponse]:
     """Read a page of jobs."""
     request = pb.ListJobsRequest(

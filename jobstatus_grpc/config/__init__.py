@@ -73,6 +73,12 @@ class ServerConfig:
         reflection: whether the server describes its services to everybody.
         admin_listen: where metrics and probes are answered over HTTP, `host:port`, or a port alone for this
             host; empty for nowhere.
+        source_orca_url: an ORCA database, `postgresql://…`, whose jobs are brought in; may hold a password,
+            so it is not in the `repr` either. Empty for none.
+        source_orca_secret_file: the JSON of ORCA's secret, which names its database, in place of the URL.
+        source_orca_project_id: of which project the jobs are.
+        source_orca_interval: how often open jobs are read there, in seconds.
+        source_orca_settle: for how long no granule comes before a job is complete, in seconds.
         log_calls: which calls have a line in the log: `all`, `failed`, `none`, or `auto`: all in JSON, those
             that failed on a console.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -110,6 +116,11 @@ class ServerConfig:
     jwt_leeway: float = 5.0
     reflection: bool = True
     admin_listen: str = ""
+    source_orca_url: str = field(default="", repr=False)
+    source_orca_secret_file: str = ""
+    source_orca_project_id: str = "default"
+    source_orca_interval: float = 1.0
+    source_orca_settle: float = 60.0
     log_calls: str = "auto"
     log_level: str = "info"
     log_format: str = "auto"
@@ -117,9 +128,17 @@ class ServerConfig:
     @property
     def shown_database_url(self) -> str:
         """The database's URL without user, password and options."""
-        parts = values.split(self.database_url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        return values.shown_url(self.database_url)
+
+    @property
+    def shown_source_orca_url(self) -> str:
+        """The URL of ORCA's database, without user, password and options; empty if there is none."""
+        return values.shown_url(self.source_orca_url) if self.source_orca_url else ""
+
+    @property
+    def has_source(self) -> bool:
+        """Whether jobs are brought in from an ORCA database."""
+        return bool(self.source_orca_url or self.source_orca_secret_file)
 
     @property
     def authenticates(self) -> bool:
@@ -228,6 +247,8 @@ def _disagreements(config: ServerConfig) -> Iterator[Violation]:
         for other in others:
             if getattr(config, name) and not getattr(config, other):
                 yield Violation(other, f"is missing, and {name} needs it")
+    if config.source_orca_url and config.source_orca_secret_file:
+        yield Violation("source_orca_url", "is given, and source_orca_secret_file too: give one of them")
     if config.demo and (config.authenticates or config.tls_cert_file):
         yield Violation("demo", "is for a server without tls_cert_file and without authentication")
     if config.insecure or values.is_loopback(config.listen):
@@ -282,6 +303,11 @@ _READERS: Final[dict[str, Callable[[str], object]]] = {
     "jwt_leeway": values.seconds(zero=True),
     "reflection": values.boolean,
     "admin_listen": values.admin_listen,
+    "source_orca_url": values.source_url,
+    "source_orca_secret_file": values.words,
+    "source_orca_project_id": values.words,
+    "source_orca_interval": values.seconds(zero=False),
+    "source_orca_settle": values.seconds(zero=True),
     "log_calls": values.one_of("auto", "all", "failed", "none"),
     "log_level": values.one_of("debug", "info", "warning", "error"),
     "log_format": values.one_of("auto", "json", "console"),

@@ -74,6 +74,19 @@ def database_url(text: str) -> str:
     return text
 
 
+def source_url(text: str) -> str:
+    """Return the URL of a PostgreSQL that jobs are brought from, or nothing."""
+    if text.startswith("sqlite:"):
+        raise ValueError("is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return text and database_url(text)
+
+
+def shown_url(url: str) -> str:
+    """Return a database's URL without user, password and options."""
+    parts = split(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _sqlite_url(text: str) -> str:
     file = text.removeprefix("sqlite:///")
     if (

@@ -14,11 +14,13 @@ from jobstatus_grpc.convert.details import MESSAGES, read_details
 from jobstatus_grpc.convert.faults import Faults, check_id, read_job_key, read_labels, read_text
 from jobstatus_grpc.errors import MISSING
 from jobstatus_grpc.model import (
+    MAX_GRANULE_FILES,
     MAX_REPORT_BYTES,
     MAX_REPORT_GRANULES,
     MAX_TREE_DEPTH,
     MAX_TREE_JOBS,
     Details,
+    FileReport,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -180,6 +182,43 @@ def _granule(granule: pb.Granule, faults: Faults) -> GranuleReport:
         read_text(granule.message, "message", faults) if has("message") else None,
         _time(granule.request_time, "request_time", faults) if has("request_time") else None,
         _time(granule.end_time, "end_time", faults) if has("end_time") else None,
+        files=_files(granule, faults) if granule.files else (),
+    )
+
+
+def _files(granule: pb.Granule, faults: Faults) -> list[FileReport]:
+    count = len(granule.files)
+    if count > MAX_GRANULE_FILES:
+        faults.add("files", f"are {count}, more than {MAX_GRANULE_FILES}")
+    files: dict[str, FileReport] = {}
+    for index, file in enumerate(granule.files[:MAX_GRANULE_FILES]):
+        local = Faults()
+        read = _file(file, local)
+        if read.file_name in files:
+            local.add("file_name", "is that of another file of this granule")
+        files[read.file_name] = read
+        for fault in local.found:
+            faults.add(f"files[{index}].{fault.field}", fault.description, fault.reason)
+    return list(files.values())
+
+
+def _file(file: pb.GranuleFile, faults: Faults) -> FileReport:
+    has = file.HasField
+    check_id(file.file_name, "file_name", faults)
+    native_state = read_text(file.native_state, "native_state", faults) if has("native_state") else None
+    state = _state(file.state if has("state") else None, native_state, len(_GRANULE_STATES), faults)
+    destination = None
+    if has("restore_destination"):
+        destination = read_text(file.restore_destination, "restore_destination", faults)
+    return FileReport(
+        file.file_name,
+        None if state is None else _GRANULE_STATES[state],
+        native_state,
+        destination,
+        _error(file.error, faults) if has("error") else None,
+        _attempt(file.attempt, faults) if has("attempt") else None,
+        _time(file.request_time, "request_time", faults) if has("request_time") else None,
+        _time(file.end_time, "end_time", faults) if has("end_time") else None,
     )
 
 

@@ -22,6 +22,7 @@ from jobstatus_grpc.convert.faults import (
 )
 from jobstatus_grpc.model import (
     Delivery,
+    GranuleKey,
     GranuleState,
     JobKey,
     JobState,
@@ -67,6 +68,18 @@ class GetJobStatus(NamedTuple):
     page_token: bytes
     states: list[GranuleState]
     basic: bool
+
+
+class GetGranuleStatus(NamedTuple):
+    """What GetGranuleStatus is asked.
+
+    Attributes:
+        key: the job; with an empty id that of the project which requested the granule last.
+        granule: the granule.
+    """
+
+    key: JobKey
+    granule: GranuleKey
 
 
 class ListJobs(NamedTuple):
@@ -144,6 +157,25 @@ def get_job_status(request: pb.GetJobStatusRequest) -> GetJobStatus:
     faults.check()
     states = [_GRANULE_STATES[number] for number in numbers]
     return GetJobStatus(key, limit, request.page_token, states, request.view == pb.JOB_VIEW_BASIC)
+
+
+def get_granule_status(request: pb.GetGranuleStatusRequest) -> GetGranuleStatus:
+    """Return what GetGranuleStatus is asked.
+
+    Raises:
+        InvalidRequest: the request breaks the contract.
+    """
+    faults = Faults()
+    project_id = read_project_id(request.project_id, faults)
+    if request.HasField("job_id"):
+        check_id(request.job_id, "job_id", faults)
+    if request.collection_id:
+        check_id(request.collection_id, "collection_id", faults)
+    check_id(request.granule_id, "granule_id", faults)
+    faults.check()
+    return GetGranuleStatus(
+        JobKey(project_id, request.job_id), GranuleKey(request.collection_id, request.granule_id)
+    )
 
 
 def list_jobs(request: pb.ListJobsRequest) -> ListJobs:

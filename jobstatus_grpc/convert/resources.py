@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobstatus import v1 as pb
 from jobstatus_grpc.convert.details import details_to_pb
 from jobstatus_grpc.digest import Failures
-from jobstatus_grpc.model import Details, Granule, ItemError, Job, Totals, WholeJob
+from jobstatus_grpc.model import Details, Granule, GranuleFile, ItemError, Job, Totals, WholeJob
 from jobstatus_grpc.pace import Progress
 
 _MICROSECONDS: Final = 1_000_000
@@ -40,8 +40,8 @@ def totals_to_pb(totals: Totals) -> pb.GranuleTotals:
     )
 
 
-def granule_to_pb(granule: Granule) -> pb.Granule:
-    """Return a granule as a reader gets it."""
+def granule_to_pb(granule: Granule, files: Iterable[GranuleFile] = ()) -> pb.Granule:
+    """Return a granule as a reader gets it, with these files."""
     request_time, end_time = granule.request_time, granule.end_time
     return pb.Granule(
         collection_id=granule.collection_id,
@@ -55,6 +55,22 @@ def granule_to_pb(granule: Granule) -> pb.Granule:
         end_time=None if end_time is None else timestamp(end_time),
         update_time=timestamp(granule.update_time),
         revision=granule.revision,
+        files=map(_file_to_pb, files),
+    )
+
+
+def _file_to_pb(file: GranuleFile) -> pb.GranuleFile:
+    request_time, end_time = file.request_time, file.end_time
+    return pb.GranuleFile(
+        file_name=file.file_name,
+        state=file.state,  # type: ignore[arg-type]
+        native_state=file.native_state,
+        restore_destination=file.restore_destination,
+        error=_error_to_pb(file.error),
+        attempt=file.attempt,
+        request_time=None if request_time is None else timestamp(request_time),
+        end_time=None if end_time is None else timestamp(end_time),
+        update_time=timestamp(file.update_time),
     )
 
 

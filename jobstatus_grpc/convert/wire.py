@@ -70,7 +70,7 @@ def encode_granules(field: int, granules: Iterable[Granule]) -> bytes:
 
 def encode_granule(granule: Granule) -> bytes:
     """Return a granule as a reader gets it: the bytes of a `Granule`."""
-    collection, name, state, native, attempt, error, message, request, end, update, revision, _ = granule
+    collection, name, state, native, attempt, error, message, request, end, update, revision, _, _ = granule
     encoded_name = name.encode()
     return b"".join(
         (

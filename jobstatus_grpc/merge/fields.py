@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobstatus_grpc.merge.steps import NEVER_REPORTED, RANK, Outcome, Step, latest, merge_error, step_of
-from jobstatus_grpc.model import Job, JobDocument, JobReport, JobState, SubJobs, Totals, details_bytes
+from jobstatus_grpc.model import Job, JobDocument, JobReport, JobState, SubJobs, Totals
+from jobstatus_grpc.sizes import details_bytes
 
 
 def merge_job(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from jobstatus_grpc.merge.files import merge_with_files
 from jobstatus_grpc.merge.steps import RANK, Outcome, Step, latest, merge_error, step_of
 from jobstatus_grpc.model import Granule, GranuleReport, GranuleState
 
 _STATES: Final = tuple(GranuleState)
+# How many fields come before the time and the revision: those that readers see a change in.
+_SHOWN: Final = Granule._fields.index("update_time")
 
 
 def merge_granule(
@@ -17,6 +20,8 @@ def merge_granule(
 
     Of a granule that only has another document nobody can see that it changed: it keeps its revision.
     """
+    if report.files or (current is not None and current.files is not None):
+        return merge_with_files(current, report, authoritative, now, revision)
     if current is None:
         worded = report.state is not None or report.native_state is not None
         first = _STATES[report.state or 0] if worded else GranuleState.PENDING
@@ -33,10 +38,10 @@ def merge_granule(
     else:
         same = Outcome.UNCHANGED
         merged = _replace_granule(current, report, new if step is Step.MOVE else None, now, revision)
-    # Less the time, the revision and the document.
-    if merged[:-3] != current[:-3]:
+    if merged[:_SHOWN] != current[:_SHOWN]:
         return Outcome.APPLIED, merged
-    return same, current if merged[-1] == current[-1] else current._replace(document=merged[-1])
+    told = merged.document
+    return same, current if told == current.document else current._replace(document=told)
 
 
 def _fill_granule(current: Granule, report: GranuleReport, now: int, revision: int) -> Granule:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from jobstatus_grpc.errors import InvalidRequest, JobNotFound, ParentConflict
 from jobstatus_grpc.merge.report import Merged, merge_report
-from jobstatus_grpc.model import Change, Granule, GranuleKey, Job, JobDocument, JobKey, Report
+from jobstatus_grpc.model import Change, FileTally, Granule, GranuleKey, Job, JobDocument, JobKey, Report
 
 Refusal: TypeAlias = InvalidRequest | JobNotFound | ParentConflict
 
@@ -22,6 +22,8 @@ class MergedGroup(NamedTuple):
         documents: what is kept of jobs, to be written, by key.
         granule_documents: the documents of granules, to be written, by their job's key and their own: those
             that changed, whether the granule did or not.
+        granule_files: what the files of granules come to, to be written, by their job's key and their own,
+            with those files that changed.
         outcomes: what became of each report, in their order. What is refused has changed nothing.
     """
 
@@ -29,6 +31,7 @@ class MergedGroup(NamedTuple):
     logs: Mapping[JobKey, Sequence[Change]]
     documents: Mapping[JobKey, JobDocument]
     granule_documents: Mapping[JobKey, Mapping[GranuleKey, str | None]]
+    granule_files: Mapping[JobKey, Mapping[GranuleKey, FileTally]]
     outcomes: Sequence[Merged | Refusal]
 
 
@@ -76,7 +79,7 @@ def merge_reports(
         if changed:
             granule_documents.setdefault(report.key, {}).update(changed)
         of_job.update(merged.granules)
-    return MergedGroup(written, logs, kept_now, granule_documents, outcomes)
+    return MergedGroup(written, logs, kept_now, granule_documents, _changed_files(granules, found), outcomes)
 
 
 def _changed_documents(
@@ -87,4 +90,23 @@ def _changed_documents(
         current = before.get(key)
         if granule.document != (None if current is None else current.document):
             found[key] = granule.document
+    return found
+
+
+def _changed_files(
+    before: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+    after: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+) -> dict[JobKey, dict[GranuleKey, FileTally]]:
+    found: dict[JobKey, dict[GranuleKey, FileTally]] = {}
+    for job, granules in after.items():
+        for key, granule in granules.items():
+            files = granule.files
+            if files is None:
+                continue
+            current = before.get(job, {}).get(key)
+            known = None if current is None else current.files
+            if files != known:
+                named = {} if known is None else known.named
+                changed = {name: file for name, file in files.named.items() if named.get(name) != file}
+                found.setdefault(job, {})[key] = files._replace(named=changed)
     return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jobstatus_grpc.errors import Violation
 from jobstatus_grpc.merge.fields import derive, merge_job, new_job, own_fields
 from jobstatus_grpc.merge.granules import merge_granule
 from jobstatus_grpc.merge.steps import Outcome
 from jobstatus_grpc.model import (
+    MAX_FILES_BYTES,
     MAX_GRANULE_BYTES,
+    MAX_GRANULE_FILES,
     Change,
+    FileTally,
     Granule,
     GranuleKey,
     GranuleReport,
@@ -21,9 +24,8 @@ from jobstatus_grpc.model import (
     SubJob,
     SubJobs,
     Totals,
-    granule_bytes,
-    own_bytes,
 )
+from jobstatus_grpc.sizes import granule_bytes, own_bytes
 
 
 class JobMerge:
@@ -94,6 +96,10 @@ class JobMerge:
                 text = f"the granule takes more than {MAX_GRANULE_BYTES} bytes"
                 violations.append(Violation(f"granules[{index}]", text))
             written[key] = granule
+            if granule.files is not None:
+                violations += _beyond_limits(f"granules[{index}].files", granule.files)
+                # The history knows nothing of them, and would hold on to what each report has told of them.
+                granule = granule._replace(files=None)
             counts[granule.state] += 1
             if current is None:
                 self._moved = True
@@ -149,3 +155,11 @@ class JobMerge:
         self._revision += 1
         totals = Totals._make(self._counts)
         self.changes.append(Change(self._revision, self._commit_id, self._now, item, previous, totals))
+
+
+def _beyond_limits(field: str, files: FileTally) -> Iterator[Violation]:
+    """Yield what is too much about a granule's files."""
+    if files.total > MAX_GRANULE_FILES:
+        yield Violation(field, f"the granule would have more than {MAX_GRANULE_FILES}")
+    if files.total_bytes > MAX_FILES_BYTES:
+        yield Violation(field, f"they would take more than {MAX_FILES_BYTES} bytes")

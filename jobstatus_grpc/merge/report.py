@@ -21,8 +21,8 @@ from jobstatus_grpc.model import (
     JobKey,
     JobReport,
     Report,
-    own_bytes,
 )
+from jobstatus_grpc.sizes import own_bytes
 
 _NOTHING: Final = JobDocument()
 

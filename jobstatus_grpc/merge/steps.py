@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import Final, TypeVar
 
-from jobstatus_grpc.model import MAX_ATTEMPT, GranuleReport, ItemError, JobReport, JobState
+from jobstatus_grpc.model import MAX_ATTEMPT, FileReport, GranuleReport, ItemError, JobReport, JobState
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Step(Enum):
 
 
 def step_of(
-    report: GranuleReport | JobReport, attempt: int, state: int, rank: int, authoritative: bool
+    report: FileReport | GranuleReport | JobReport, attempt: int, state: int, rank: int, authoritative: bool
 ) -> tuple[Step, int, int]:
     """Return how `report` stands to an item at (`attempt`, `rank`), and the attempt and state it leads to.
 

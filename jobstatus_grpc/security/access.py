@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 SCOPE_OF: Final[Mapping[str, str]] = {
     "/jobstatus.v1.JobStatusService/GetJobStatus": READ,
+    "/jobstatus.v1.JobStatusService/GetGranuleStatus": READ,
     "/jobstatus.v1.JobStatusService/ListJobs": READ,
     "/jobstatus.v1.JobStatusService/BatchGetJobStatus": READ,
     "/jobstatus.v1.JobStatusService/WaitJob": READ,

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from jobstatus_grpc.digest import Failures
 from jobstatus_grpc.model import (
+    GranuleKey,
     JobKey,
     NewsMode,
     Position,
@@ -24,12 +25,14 @@ from jobstatus_grpc.store.values import (
     JobList,
     JobPage,
     JobQuery,
+    Lease,
     News,
     NoPage,
     Pruned,
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
     Version,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "JobPage",
     "JobQuery",
     "JobStore",
+    "Lease",
     "News",
     "NewsSource",
     "NoPage",
@@ -52,6 +56,7 @@ __all__ = [
     "ReportOutcome",
     "ReportResult",
     "Snapshot",
+    "StoredGranule",
     "StoredJob",
     "Version",
 ]
@@ -118,21 +123,31 @@ class JobStore(abc.ABC):
         """Return if the database answers a query."""
 
     @abc.abstractmethod
-    def report(self, report: Report, deadline: float | None = None) -> ReportResult:
+    def report(
+        self, report: Report, deadline: float | None = None, lease: Lease | None = None
+    ) -> ReportResult:
         """Merge a report into its job, in one transaction, durably.
 
         Reports of one job are merged one after the other, in the order of their revisions. A report that
         changes nothing leaves the job's revision and commit id as they are. A report whose commit was in
         doubt is taken exactly once.
 
+        Args:
+            report: what is reported.
+            deadline: the caller's.
+            lease: by which right it is reported; nobody else can take it while this is committed.
+
         Raises:
+            LeaseLost: another has taken the lease; nothing was written.
             JobNotFound: the report has no job of its own, and nobody reported the job before.
             InvalidRequest: an item would grow beyond its limit; nothing was written.
             StoreFull: the database is out of space; nothing was written.
         """
 
     @abc.abstractmethod
-    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
+    def report_all(
+        self, reports: Sequence[Report], deadline: float | None = None, lease: Lease | None = None
+    ) -> Sequence[ReportOutcome]:
         """Merge reports of one tree, in their order, as `report` would one by one, but in one transaction.
 
         Each has its own outcome: the job right after it, or why it alone was refused, which harms no other.
@@ -141,12 +156,26 @@ class JobStore(abc.ABC):
         Args:
             reports: not empty.
             deadline: of the last of their callers.
+            lease: as `report` takes it.
 
         Returns:
             For each report its result, or the error that `report` would raise for it.
 
         Raises:
+            LeaseLost: another has taken the lease; nothing was written, of any of them.
             StoreFull: the database is out of space; nothing was written, of any of them.
+        """
+
+    @abc.abstractmethod
+    def take_lease(self, name: str, seconds: float) -> Lease | None:
+        """Take a lease for some seconds, by the database's clock, unless another holds it: then `None`."""
+
+    @abc.abstractmethod
+    def renew_lease(self, lease: Lease, seconds: float, progress: str | None = None) -> None:
+        """Keep a lease for some seconds from now on, or let go of it with 0, and note the progress.
+
+        Raises:
+            LeaseLost: another has taken it; nothing was noted.
         """
 
     @abc.abstractmethod
@@ -224,6 +253,22 @@ class JobStore(abc.ABC):
 
         Raises:
             JobNotFound: there is no such job.
+        """
+
+    @abc.abstractmethod
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        """Return a granule with its files, read at one moment.
+
+        Args:
+            key: the job; with an empty `job_id` that of the project which requested the granule last: by the
+                times of the requests, where they are told, and else by the order in which the jobs were first
+                reported. If more than a thousand jobs have the granule, one of the latest is found.
+            granule: the granule.
+            deadline: as for all methods.
+
+        Raises:
+            JobNotFound: there is no such job.
+            GranuleNotFound: it has no such granule, or no job of the project has.
         """
 
     @abc.abstractmethod

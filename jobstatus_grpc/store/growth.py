@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from jobstatus_grpc.merge import Merged, MergedGroup, Refusal
 from jobstatus_grpc.model import Change, Job, JobKey, Position
 from jobstatus_grpc.pace import Pace, advance, count_ended
-from jobstatus_grpc.store import documents, failures, rows, trees
+from jobstatus_grpc.store import documents, failures, files, rows, trees
 from jobstatus_grpc.store.base import ReportOutcome, ReportResult, StoredJob
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class TreeGrowth:
                     for key, document in changed.items()
                 ],
             )
+        told = [
+            (self.job_pks[job], key, tally)
+            for job, changed in group.granule_files.items()
+            for key, tally in changed.items()
+        ]
+        if told:
+            files.write(self._store.files, self._connection, told)
 
     def _write_jobs(self, group: MergedGroup) -> None:
         self._written = {

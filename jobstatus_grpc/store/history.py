@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from jobstatus_grpc.errors import HistoryChanged, HistoryPruned
-from jobstatus_grpc.model import MAX_FRAME_BYTES, Position, change_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Position
+from jobstatus_grpc.sizes import change_bytes
 from jobstatus_grpc.store import rows
 from jobstatus_grpc.store.base import ChangeBatch
 from jobstatus_grpc.store.pages import fitting

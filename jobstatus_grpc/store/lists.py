@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
-from jobstatus_grpc.model import MAX_FRAME_BYTES, job_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES
+from jobstatus_grpc.sizes import job_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import JobList, JobQuery, StoredJob
 from jobstatus_grpc.store.pages import ENVELOPE_BYTES, fitting, read_steps

@@ -9,14 +9,8 @@ from typing import Any, Final, Protocol, TypeVar
 from sqlalchemy import Connection, Integer, Select, bindparam, select, tuple_
 
 from jobstatus_grpc.digest import Failures, failures_bytes
-from jobstatus_grpc.model import (
-    MAX_FRAME_BYTES,
-    Granule,
-    GranuleKey,
-    GranuleState,
-    WholeJob,
-    granule_bytes,
-)
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, GranuleKey, GranuleState, WholeJob
+from jobstatus_grpc.sizes import granule_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import GranuleQuery, JobPage, StoredJob
 from jobstatus_grpc.store.documents import read_details

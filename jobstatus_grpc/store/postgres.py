@@ -22,13 +22,14 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey
-from jobstatus_grpc.store import history, migrations, rows, schema, trees
-from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, NewsSource, StoredJob
+from jobstatus_grpc.store import history, leases, migrations, rows, schema, trees
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, Lease, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.postgres_announcer import Announcer
 from jobstatus_grpc.store.postgres_arrays import array_literal
 from jobstatus_grpc.store.postgres_connection import connect
 from jobstatus_grpc.store.postgres_failures import PostgresFailures
+from jobstatus_grpc.store.postgres_files import PostgresFiles
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
@@ -79,12 +80,12 @@ _BEGIN_LOCKED: Final = text(f"{_BEGIN}{trees.SELECT_ROOT} for update")
 # One statement for the clock and the granules, after the one that took the lock. The clock is there even if
 # no granule is. The limit keeps the planner from reading the whole job: the key's index, once for each key.
 _SELECT_GRANULES: Final = text(f"""
-select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document
+select c.now, {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document, g.files
 from (select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now) as c
 left join (
     unnest(cast(:collection_ids as text[]), cast(:granule_ids as text[])) as k(collection_id, granule_id)
     cross join lateral (
-        select {", ".join(_GRANULE_NAMES)}, document
+        select {", ".join(_GRANULE_NAMES)}, document, files
         from granule
         where granule.job_pk = :job_pk
           and granule.collection_id = k.collection_id and granule.granule_id = k.granule_id
@@ -196,6 +197,7 @@ class PostgresJobStore(SqlJobStore):
     """A store in a PostgreSQL database that `upgrade` has prepared."""
 
     failures = PostgresFailures()
+    files = PostgresFiles()
 
     def __init__(self, url: URL, read_connections: int, write_connections: int, notify: bool = True) -> None:
         super().__init__(engine(url, write_connections), engine(url, read_connections))
@@ -274,8 +276,13 @@ class PostgresJobStore(SqlJobStore):
                 "granule_ids": array_literal(key.granule_id for key in keys),
             },
         ).all()
-        granules = [rows.granule_with_document(row[1:]) for row in found if row[1] is not None]
+        granules = [rows.reported_granule(row[1:]) for row in found if row[1] is not None]
         return found[0][0], {granule.key: granule for granule in granules}
+
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        # One that is stopped here would keep the next owner waiting.
+        connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 3000")
+        return leases.is_held(connection, lease, leases.SHARED)
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
         columns = zip(rows.NEW_JOB_COLUMNS, zip(*jobs, strict=True), strict=True)

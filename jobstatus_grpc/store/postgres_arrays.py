@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jobstatus_grpc.store.rows import TypedColumn
+
 
 def array_literal(values: Iterable[str | int | None]) -> str:
     """Return the values, which are all numbers, all booleans or all texts, as the text of an array.
@@ -26,6 +28,34 @@ def array_literal(values: Iterable[str | int | None]) -> str:
     else:
         elements = _quoted(column)
     return "{" + elements + "}"
+
+
+def unnested(prefix: str, columns: Sequence[TypedColumn]) -> str:
+    """Return arrays, each a parameter, as rows, which have the prefix for a name."""
+    arrays = ", ".join(f"cast(:{prefix}_{name} as {type_}[])" for name, type_ in columns)
+    return f"unnest({arrays}) as {prefix}({', '.join(column.name for column in columns)})"
+
+
+def array_parameters(
+    prefix: str, columns: Sequence[TypedColumn], rows: Iterable[Sequence[Any]]
+) -> dict[str, str]:
+    """Return the parameters of `unnested` that make these rows; of none, empty arrays."""
+    held = list(rows)
+    values = zip(*held, strict=True) if held else ((),) * len(columns)
+    return {
+        f"{prefix}_{column.name}": array_literal(column_values)
+        for column, column_values in zip(columns, values, strict=True)
+    }
+
+
+def places(table: str, prefix: str, columns: Sequence[TypedColumn]) -> str:
+    """Return where rows are, by their keys: as a join they might be looked for in all of a table."""
+    same = " and ".join(f"{table}.{column.name} = {prefix}.{column.name}" for column in columns)
+    return f"""array(
+        select place.ctid
+        from {unnested(prefix, columns)}
+        cross join lateral (select ctid from {table} where {same} limit 1) as place
+    )"""  # noqa: S608
 
 
 def _quoted(texts: Sequence[Any]) -> str:

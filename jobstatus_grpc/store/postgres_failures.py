@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import Connection, text
 
 from jobstatus_grpc.digest import MAX_SAMPLES
 from jobstatus_grpc.store.failures import Failed, FailedKey, ReasonRow, Written
-from jobstatus_grpc.store.postgres_arrays import array_literal
+from jobstatus_grpc.store.postgres_arrays import array_literal, array_parameters, places, unnested
 from jobstatus_grpc.store.queries import Query
 from jobstatus_grpc.store.rows import TypedColumn
 
@@ -34,25 +34,10 @@ _REASON_COLUMNS: Final = (
 )
 
 
-def _unnested(prefix: str, columns: Sequence[TypedColumn]) -> str:
-    """Return arrays, each a parameter, as rows."""
-    arrays = ", ".join(f"cast(:{prefix}_{name} as {type_}[])" for name, type_ in columns)
-    return f"unnest({arrays}) as {prefix}({', '.join(column.name for column in columns)})"
-
-
-def _arrays(prefix: str, columns: Sequence[TypedColumn], rows: Iterable[Sequence[Any]]) -> dict[str, str]:
-    held = list(rows)
-    values = zip(*held, strict=True) if held else ((),) * len(columns)
-    return {
-        f"{prefix}_{column.name}": array_literal(column_values)
-        for column, column_values in zip(columns, values, strict=True)
-    }
-
-
 # By the key's index, once for each key: the limit keeps the planner from reading all of a job.
 _SELECT_FAILED: Final = text(f"""
 select f.*
-from {_unnested("k", _KEY_COLUMNS)}
+from {unnested("k", _KEY_COLUMNS)}
 cross join lateral (
     select {", ".join(column.name for column in _FAILED_COLUMNS)}
     from failed_granule
@@ -66,30 +51,20 @@ select {", ".join(ReasonRow._fields)} from failure_reason where job_pk = any(cas
 """)  # noqa: S608
 
 
-def _places(table: str, prefix: str, columns: Sequence[TypedColumn]) -> str:
-    """Return where rows are, by their keys: as a join they might be looked for in all of a table."""
-    same = " and ".join(f"{table}.{column.name} = {prefix}.{column.name}" for column in columns)
-    return f"""array(
-        select place.ctid
-        from {_unnested(prefix, columns)}
-        cross join lateral (select ctid from {table} where {same} limit 1) as place
-    )"""  # noqa: S608
-
-
 # One round trip. No row is in two of the parts.
 _WRITE: Final = text(f"""
 with gone as (
-    delete from failed_granule where ctid = any({_places("failed_granule", "gone", _KEY_COLUMNS)})
+    delete from failed_granule where ctid = any({places("failed_granule", "gone", _KEY_COLUMNS)})
 ), emptied as (
-    delete from failure_reason where ctid = any({_places("failure_reason", "emptied", _PLACE_COLUMNS)})
+    delete from failure_reason where ctid = any({places("failure_reason", "emptied", _PLACE_COLUMNS)})
 ), failed as (
     insert into failed_granule ({", ".join(column.name for column in _FAILED_COLUMNS)})
-    select * from {_unnested("failed", _FAILED_COLUMNS)}
+    select * from {unnested("failed", _FAILED_COLUMNS)}
     on conflict (job_pk, collection_id, granule_id)
     do update set reason_number = excluded.reason_number, attempt = excluded.attempt
 )
 insert into failure_reason ({", ".join(ReasonRow._fields)})
-select * from {_unnested("reason", _REASON_COLUMNS)}
+select * from {unnested("reason", _REASON_COLUMNS)}
 on conflict (job_pk, reason_number)
 do update set {", ".join(f"{name} = excluded.{name}" for name in ReasonRow._fields[2:])}
 """)  # noqa: S608
@@ -118,7 +93,7 @@ class PostgresFailures:
     """The tables in a PostgreSQL database; fulfils `failures.FailureTables`."""
 
     def read_failed(self, connection: Connection, keys: Collection[FailedKey]) -> Mapping[FailedKey, Failed]:
-        found = connection.execute(_SELECT_FAILED, _arrays("k", _KEY_COLUMNS, keys))
+        found = connection.execute(_SELECT_FAILED, array_parameters("k", _KEY_COLUMNS, keys))
         return {FailedKey(*row[:3]): Failed(*row[3:]) for row in found}
 
     def read_reasons(self, connection: Connection, job_pks: Collection[int]) -> Sequence[ReasonRow]:
@@ -130,10 +105,10 @@ class PostgresFailures:
         connection.execute(
             _WRITE,
             {
-                **_arrays("gone", _KEY_COLUMNS, written.gone),
-                **_arrays("emptied", _PLACE_COLUMNS, written.emptied),
-                **_arrays("failed", _FAILED_COLUMNS, failed),
-                **_arrays("reason", _REASON_COLUMNS, written.reasons),
+                **array_parameters("gone", _KEY_COLUMNS, written.gone),
+                **array_parameters("emptied", _PLACE_COLUMNS, written.emptied),
+                **array_parameters("failed", _FAILED_COLUMNS, failed),
+                **array_parameters("reason", _REASON_COLUMNS, written.reasons),
             },
         )
 

@@ -25,6 +25,8 @@ _JOB: Final = schema.job.c
 _GRANULE: Final = schema.granule.c
 _CHANGE: Final = schema.change.c
 _FAILED: Final = schema.failed_granule.c
+_FILE: Final = schema.granule_file.c
+_FILE_KEY: Final = tuple_(_FILE.collection_id, _FILE.granule_id, _FILE.file_name)
 _FAILED_KEY: Final = tuple_(_FAILED.collection_id, _FAILED.granule_id)
 _GRANULE_KEY: Final = tuple_(_GRANULE.collection_id, _GRANULE.granule_id)
 
@@ -156,7 +158,8 @@ def purge(connection: Connection) -> bool:
     failed = _purge_batch(
         connection, delete(schema.failed_granule).where(_FAILED.job_pk == job_pk), _FAILED_KEY
     )
-    if not granules and not changes and not failed:
+    files = _purge_batch(connection, delete(schema.granule_file).where(_FILE.job_pk == job_pk), _FILE_KEY)
+    if not granules and not changes and not failed and not files:
         connection.execute(delete(schema.failure_reason).where(schema.failure_reason.c.job_pk == job_pk))
         connection.execute(delete(schema.job_document).where(schema.job_document.c.job_pk == job_pk))
         connection.execute(delete(schema.job).where(_JOB.job_pk == job_pk))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
+from jobstatus_grpc.errors import LeaseLost
 from jobstatus_grpc.merge import merge_reports
 from jobstatus_grpc.model import Granule, GranuleKey, JobDocument, JobKey, Report
-from jobstatus_grpc.store import documents, trees
-from jobstatus_grpc.store.base import ReportOutcome, StoredJob
+from jobstatus_grpc.store import documents, files, trees
+from jobstatus_grpc.store.base import Lease, ReportOutcome, StoredJob
 from jobstatus_grpc.store.growth import JobTaken, TreeGrowth
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class ReportTransaction:
         store: where they go.
         reports: not empty, in the order in which they are to be merged. What turns out to be of another tree
             than the first is left out.
+        lease: by which right they are reported.
     """
 
-    def __init__(self, store: SqlJobStore, reports: Sequence[Report]) -> None:
+    def __init__(self, store: SqlJobStore, reports: Sequence[Report], lease: Lease | None = None) -> None:
         self._store = store
         self._reports = reports
+        self._lease = lease
         self._commit_id = random.SystemRandom().getrandbits(64) - 2**63
         self._tried: _Try | None = None
 
@@ -75,6 +78,9 @@ class ReportTransaction:
         return None
 
     def _take(self, connection: Connection, root: StoredJob | None) -> Sequence[ReportOutcome | None]:
+        # After the root's lock: whoever takes the lease waits for nothing but this transaction's end.
+        if self._lease is not None and not self._store.hold_lease(connection, self._lease):
+            raise LeaseLost(self._lease.name)
         jobs = trees.read_path(partial(self._store.find_jobs, connection), self._reports, root)
         first = self._reports[0]
         if root is None and any(key in jobs for key in trees.claims(first)):
@@ -124,4 +130,23 @@ class ReportTransaction:
             clock, found[key] = self._store.read_granules(connection, jobs[key].job_pk, list(keys))
         if not found:
             clock, _ = self._store.read_granules(connection, 0, ())
-        return clock, found
+        return clock, self._with_files(connection, jobs, reports, found)
+
+    def _with_files(
+        self,
+        connection: Connection,
+        jobs: Mapping[JobKey, StoredJob],
+        reports: Sequence[Report],
+        granules: Mapping[JobKey, Mapping[GranuleKey, Granule]],
+    ) -> Mapping[JobKey, Mapping[GranuleKey, Granule]]:
+        """Return the granules, each with those of its files that are reported and exist."""
+        wanted = {
+            name
+            for report in reports
+            if report.key in granules
+            for name in files.wanted(jobs[report.key].job_pk, granules[report.key], report.granules)
+        }
+        if not wanted:
+            return granules
+        found = self._store.files.read(connection, wanted)
+        return {key: files.with_files(jobs[key].job_pk, of_job, found) for key, of_job in granules.items()}

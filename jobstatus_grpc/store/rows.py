@@ -10,7 +10,10 @@ from sqlalchemy import select
 
 from jobstatus_grpc.model import (
     Change,
+    FileTally,
     Granule,
+    GranuleFile,
+    GranuleKey,
     GranuleState,
     ItemError,
     Job,
@@ -53,6 +56,26 @@ GRANULE_COLUMNS: Final = (
     TypedColumn("update_time", "bigint"),
     TypedColumn("revision", "bigint"),
 )
+# The name of a file, of any job.
+FILE_KEY_COLUMNS: Final = (
+    TypedColumn("job_pk", "bigint"),
+    *GRANULE_COLUMNS[:2],
+    TypedColumn("file_name", "text"),
+)
+FILE_COLUMNS: Final = (
+    *FILE_KEY_COLUMNS,
+    TypedColumn("state", "smallint"),
+    TypedColumn("native_state", "text"),
+    TypedColumn("restore_destination", "text"),
+    TypedColumn("error_code", "text"),
+    TypedColumn("error_reason", "text"),
+    TypedColumn("attempt", "integer"),
+    TypedColumn("request_time", "bigint"),
+    TypedColumn("end_time", "bigint"),
+    TypedColumn("update_time", "bigint"),
+)
+# What the files of a granule come to, as it is written.
+TALLY_COLUMNS: Final = (*FILE_KEY_COLUMNS[:3], TypedColumn("files", "text"))
 # A granule's document, as it is written.
 DOCUMENT_COLUMNS: Final = (
     TypedColumn("job_pk", "bigint"),
@@ -171,6 +194,31 @@ def granule_with_document(row: Row) -> Granule:
     *columns, document = row
     granule = granule_from_row(columns)
     return granule if document is None else granule._replace(document=document)
+
+
+def reported_granule(row: Row) -> Granule:
+    """Return the granule in a row of GRANULE_COLUMNS, its document, and what its files come to."""
+    *columns, files = row
+    granule = granule_with_document(columns)
+    return granule if files is None else granule._replace(files=FileTally(*json.loads(files)))
+
+
+def tally_row(job_pk: int, key: GranuleKey, files: FileTally) -> Row:
+    """Return the values of TALLY_COLUMNS."""
+    return (job_pk, *key, json.dumps(files[:-1]))
+
+
+def file_row(job_pk: int, key: GranuleKey, file: GranuleFile) -> Row:
+    """Return the values of FILE_COLUMNS."""
+    name, state, native, destination, error, *rest = file
+    return (job_pk, *key, name, int(state), native, destination, *(error or _NO_ERROR), *rest)
+
+
+def file_from_row(row: Row) -> GranuleFile:
+    """Return the file in a row of FILE_COLUMNS from `file_name` on."""
+    name, state, native, destination, code, reason, *rest = row
+    error = None if code is None and reason is None else ItemError(code, reason)
+    return GranuleFile(name, _GRANULE_STATES[state], native, destination, error, *rest)
 
 
 def granules_from_json(document: str) -> list[Granule]:

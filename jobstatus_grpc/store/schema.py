@@ -19,11 +19,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 # The revision of migrations/ these tables are at: MAJOR_MINOR. Another major cannot be worked with, a later
 # minor can.
-VERSION: Final = "1_3"
+VERSION: Final = "1_5"
 
 metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
@@ -128,8 +129,9 @@ job_document: Final = Table(
     Column("document", Text),
 )
 
-# The latest state of each granule. No other index, and room in the pages: updates stay in place. `document`
-# is what a source's entry has beyond the other columns: mostly NULL.
+# The latest state of each granule. The indices know nothing of it but its keys, and there is room in the
+# pages: updates stay in place. `document` is what a source's entry has beyond the other columns: mostly NULL.
+# `files` are the numbers of `model.FileTally`, NULL where there are none.
 granule: Final = Table(
     "granule",
     metadata,
@@ -147,6 +149,33 @@ granule: Final = Table(
     Column("update_time", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("document", Text),
+    Column("files", Text),
+    postgresql_with={"fillfactor": "80"},
+    sqlite_with_rowid=False,
+)
+# A granule's name in an expression of its own: over the columns themselves the index would offer itself where
+# one job is read, and be taken for as good as the key while there are no others.
+GRANULE_NAME: Final = text("(collection_id || ' ' || granule_id)")
+# Which jobs have a granule.
+Index("granule_jobs_idx", GRANULE_NAME, granule.c.job_pk)
+
+# The files of granules, where they are reported.
+granule_file: Final = Table(
+    "granule_file",
+    metadata,
+    Column("job_pk", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", _Key, primary_key=True),
+    Column("granule_id", _Key, primary_key=True),
+    Column("file_name", _Key, primary_key=True),
+    Column("state", SmallInteger, nullable=False),
+    Column("native_state", Text),
+    Column("restore_destination", Text),
+    Column("error_code", Text),
+    Column("error_reason", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("request_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("update_time", BigInteger, nullable=False),
     postgresql_with={"fillfactor": "80"},
     sqlite_with_rowid=False,
 )
@@ -211,4 +240,16 @@ failure_reason: Final = Table(
     Column("first_time", BigInteger, nullable=False),
     Column("last_time", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Who brings jobs in from a system. The number of a lease is part of a key, so that the database takes its
+# change for one, and lets it wait for whoever has the key in use: a prolongation is none.
+source_lease: Final = Table(
+    "source_lease",
+    metadata,
+    Column("name", _Key, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("expire_time", BigInteger, nullable=False),
+    Column("progress", Text, nullable=False),
+    UniqueConstraint("name", "number"),
 )

@@ -22,7 +22,18 @@ from jobstatus_grpc.model import (
     Report,
     WholeJob,
 )
-from jobstatus_grpc.store import documents, first_pages, history, lists, pages, removal, rows, schema, trees
+from jobstatus_grpc.store import (
+    documents,
+    files,
+    first_pages,
+    history,
+    lists,
+    pages,
+    removal,
+    rows,
+    schema,
+    trees,
+)
 from jobstatus_grpc.store.base import (
     ChangeBatch,
     FirstPage,
@@ -32,15 +43,18 @@ from jobstatus_grpc.store.base import (
     JobList,
     JobPage,
     JobQuery,
-    JobStore,
+    Lease,
     NoPage,
     Pruned,
     ReportOutcome,
     ReportResult,
     Snapshot,
+    StoredGranule,
     StoredJob,
 )
 from jobstatus_grpc.store.failures import FailureTables, failures_from_row
+from jobstatus_grpc.store.files import FileTables
+from jobstatus_grpc.store.leases import LeasingStore
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
 from jobstatus_grpc.store.retry import retry, translated
@@ -52,16 +66,18 @@ _log = logging.getLogger(__name__)
 _JOB: Final = schema.job.c
 
 
-class SqlJobStore(JobStore):
+class SqlJobStore(LeasingStore):
     """A store in a relational database.
 
     Attributes:
         writes: connections whose transactions write.
         reads: connections whose transactions read one snapshot of the database.
         failures: the tables of failures.
+        files: the tables of files.
     """
 
     failures: FailureTables
+    files: FileTables
 
     def __init__(self, writes: Engine, reads: Engine) -> None:
         self.writes = writes
@@ -102,12 +118,6 @@ class SqlJobStore(JobStore):
         The lock is taken by a statement of its own. Where there is no such job, it is the root of the parent
         told of it; where there is none either, nothing is locked.
         """
-
-    @abc.abstractmethod
-    def read_granules(
-        self, connection: Connection, job_pk: int, keys: Sequence[GranuleKey]
-    ) -> tuple[int, Mapping[GranuleKey, Granule]]:
-        """Return the database's clock, and those of the granules that exist, with their documents."""
 
     @abc.abstractmethod
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
@@ -203,14 +213,18 @@ class SqlJobStore(JobStore):
     def ping(self) -> None:
         self._reading(lambda connection: connection.execute(select(schema.store.c.store_id)).one(), None)
 
-    def report(self, report: Report, deadline: float | None = None) -> ReportResult:
-        (outcome,) = self.report_all([report], deadline)
+    def report(
+        self, report: Report, deadline: float | None = None, lease: Lease | None = None
+    ) -> ReportResult:
+        (outcome,) = self.report_all([report], deadline, lease)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def report_all(self, reports: Sequence[Report], deadline: float | None = None) -> Sequence[ReportOutcome]:
-        transaction = ReportTransaction(self, reports)
+    def report_all(
+        self, reports: Sequence[Report], deadline: float | None = None, lease: Lease | None = None
+    ) -> Sequence[ReportOutcome]:
+        transaction = ReportTransaction(self, reports, lease)
         try:
             outcomes = self._retry(transaction.run, deadline)
         except JobStatusError:
@@ -222,12 +236,12 @@ class SqlJobStore(JobStore):
                 return [error]
             # One of them must be to blame, and the others are not to suffer for it.
             _log.exception("reports cannot be written together, and are written one by one")
-            return [outcome for report in reports for outcome in self.report_all([report], deadline)]
+            return [outcome for report in reports for outcome in self.report_all([report], deadline, lease)]
         results = [each for each in outcomes if isinstance(each, ReportResult)]
         for job_pk in {job_pk for each in results for job_pk in each.grown.values()}:
             self.announce(job_pk)
         left_out = [report for report, outcome in zip(reports, outcomes, strict=True) if outcome is None]
-        others = iter(self.report_all(left_out, deadline) if left_out else ())
+        others = iter(self.report_all(left_out, deadline, lease) if left_out else ())
         return [next(others) if outcome is None else outcome for outcome in outcomes]
 
     def delete_job(self, key: JobKey, deadline: float | None = None) -> int:
@@ -298,6 +312,9 @@ class SqlJobStore(JobStore):
         return self._reading(
             lambda connection: pages.read_page(connection, _find_job(connection, key), query, self), deadline
         )
+
+    def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
+        return self._reading(lambda connection: files.read_granule(connection, key, granule), deadline)
 
     def read_first_pages(
         self, wanted: Sequence[FirstPage], deadline: float | None = None

@@ -15,13 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobstatus_grpc.model import Granule, GranuleKey, JobKey, NewsMode
-from jobstatus_grpc.store import history, migrations, rows, schema, trees
-from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, News, NewsSource, StoredJob
+from jobstatus_grpc.store import history, leases, migrations, rows, schema, trees
+from jobstatus_grpc.store.base import FIRST_PAGE_GRANULES, FirstPage, Lease, News, NewsSource, StoredJob
 from jobstatus_grpc.store.first_pages import MAX_DOCUMENT_BYTES
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.retry import milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
 from jobstatus_grpc.store.sqlite_failures import SqliteFailures
+from jobstatus_grpc.store.sqlite_files import SqliteFiles
 
 # Asking costs some microseconds, so a commit of another process is seen at once, as people measure it.
 _NEWS_INTERVAL: Final = 0.02
@@ -34,7 +35,7 @@ _JOB_NAMES: Final = ", ".join(f"job.{column.name}" for column in rows.JOB_COLUMN
 _SELECT_ROOT: Final = text(trees.SELECT_ROOT)
 # `cross join` keeps the order: without it SQLite scans the whole job once for every key.
 _SELECT_GRANULES: Final = f"""
-select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document
+select {", ".join(f"g.{name}" for name in _GRANULE_NAMES)}, g.document, g.files
 from json_each(?) as k cross join granule as g
 where g.job_pk = ?
   and g.collection_id = json_extract(k.value, '$[0]') and g.granule_id = json_extract(k.value, '$[1]')
@@ -99,6 +100,7 @@ class SqliteJobStore(SqlJobStore):
     """A store in an SQLite file, in WAL mode, durable at every commit."""
 
     failures = SqliteFailures()
+    files = SqliteFiles()
 
     def __init__(self, url: URL, read_connections: int, write_connections: int) -> None:
         self._url = url
@@ -171,8 +173,11 @@ class SqliteJobStore(SqlJobStore):
         if not keys:
             return now, {}
         found = connection.exec_driver_sql(_SELECT_GRANULES, (json.dumps(keys), job_pk))
-        granules = map(rows.granule_with_document, found)
+        granules = map(rows.reported_granule, found)
         return now, {granule.key: granule for granule in granules}
+
+    def hold_lease(self, connection: Connection, lease: Lease) -> bool:
+        return leases.is_held(connection, lease)
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:
         # Nobody else can have done so since this transaction has looked.

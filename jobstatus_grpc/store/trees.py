@@ -7,7 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob, own_bytes
+from jobstatus_grpc.model import Job, JobKey, JobReport, Report, WholeJob
+from jobstatus_grpc.sizes import own_bytes
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import StoredJob
 

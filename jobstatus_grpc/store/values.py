@@ -11,6 +11,7 @@ from jobstatus_grpc.model import (
     Change,
     Details,
     Granule,
+    GranuleFile,
     GranuleKey,
     GranuleState,
     Job,
@@ -150,6 +151,20 @@ class JobPage(NamedTuple):
     failures: Failures | None = None
 
 
+class StoredGranule(NamedTuple):
+    """A granule with its files, read at one moment.
+
+    Attributes:
+        job: the job it is of.
+        granule: the granule.
+        files: all of its files, in the order of their names' bytes.
+    """
+
+    job: JobKey
+    granule: Granule
+    files: Sequence[GranuleFile] = ()
+
+
 class FirstPage(NamedTuple):
     """A first page that is asked for, of all granules of a job.
 
@@ -268,6 +283,20 @@ class ReportResult(NamedTuple):
     def changed(self) -> bool:
         """Whether the report made any revision."""
         return bool(self.grown)
+
+
+class Lease(NamedTuple):
+    """The right of one process to write what a source tells, until another takes it.
+
+    Attributes:
+        name: of what is brought in.
+        number: which lease of that name it is; each is greater than the one before.
+        progress: what the last holder has noted; empty if nothing.
+    """
+
+    name: str
+    number: int
+    progress: str = ""
 
 
 ReportOutcome: TypeAlias = ReportResult | Exception

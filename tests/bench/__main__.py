@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import growth, reads, secure, watch, writes
+from bench import growth, reads, secure, sources, watch, writes
 from bench.figures import Findings
 from bench.stage import Stage
 
@@ -19,6 +19,7 @@ SECTIONS: Mapping[str, Callable[[Stage], None]] = {
     "writes": writes.measure,
     "growth": growth.measure,
     "secure": secure.measure,
+    "sources": sources.measure,
 }
 
 

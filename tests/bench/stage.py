@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from filled import fill_granules
 from observed import OBSERVED
+from orca import OrcaDatabase
 from postgres import PostgresServer
 from processes import ServerProcess
 from stored import run
@@ -87,6 +88,12 @@ class Stage:
         url = f"sqlite:///{self._files.name}/{uuid4().hex}.db"
         upgrade(url)
         return url
+
+    def orca(self) -> OrcaDatabase:
+        """Return a new ORCA database, without jobs."""
+        made = OrcaDatabase(self._postgres)
+        self._databases.append(made.name)
+        return made
 
     @property
     def database_pid(self) -> int | None:

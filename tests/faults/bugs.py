@@ -348,6 +348,34 @@ BUGS: Final[Sequence[Bug]] = (
             "test_retention.py", "test_a_watch_of_only_what_is_new_since_a_pruned_token_is_a_snapshot[sqlite]"
         ),
     ),
+    # Files.
+    Bug(
+        "the_files_that_are_known_are_not_read",
+        [Edit("store/report.py", "found = self._store.files.read(connection, wanted)", "found = {}")],
+        tests(
+            "store/test_store_files.py",
+            "test_the_store_merges_files_as_the_rule_does_alone_and_together",
+        ),
+    ),
+    Bug(
+        "a_file_that_moves_is_counted_where_it_was_too",
+        [Edit("merge/files.py", "            counts[_PLACE[current.state]] -= 1\n", "")],
+        tests("test_merge_files.py", "test_a_tally_is_what_its_files_come_to"),
+    ),
+    Bug(
+        "a_granule_of_another_project_is_told",
+        [
+            Edit(
+                "store/files.py",
+                "(each.project_id, each.collection_id) == (key.project_id, name.collection_id)",
+                "each.collection_id == name.collection_id",
+            )
+        ],
+        tests(
+            "store/test_store_files.py",
+            "test_without_a_job_it_is_the_one_that_requested_the_granule_last",
+        ),
+    ),
     Bug(
         "a_token_of_another_project_is_taken",
         [

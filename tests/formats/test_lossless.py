@@ -14,7 +14,8 @@ from shelf import Shelf, parsed, unordered
 from jobstatus_grpc.convert.details import MESSAGES, details_to_pb, read_details
 from jobstatus_grpc.convert.faults import Faults
 from jobstatus_grpc.formats import own_form
-from jobstatus_grpc.model import JobReport, details_bytes
+from jobstatus_grpc.model import JobReport
+from jobstatus_grpc.sizes import details_bytes
 
 NAMES = list(FORMS)
 SYSTEMS = ["orca", "sdrs", "sfs-turbo", "glacier"]

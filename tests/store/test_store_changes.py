@@ -9,17 +9,8 @@ from reports import FAILED, JOB, STAGED, SUCCEEDED, Ledger, fold, granule, job, 
 from stored import first_position, granules, history, log_rows
 
 from jobstatus_grpc.errors import HistoryChanged, JobNotFound
-from jobstatus_grpc.model import (
-    MAX_FRAME_BYTES,
-    Change,
-    Job,
-    JobKey,
-    JobState,
-    Position,
-    SubJob,
-    Totals,
-    change_bytes,
-)
+from jobstatus_grpc.model import MAX_FRAME_BYTES, Change, Job, JobKey, JobState, Position, SubJob, Totals
+from jobstatus_grpc.sizes import change_bytes
 from jobstatus_grpc.store.base import JobStore
 
 

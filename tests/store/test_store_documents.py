@@ -22,9 +22,8 @@ from jobstatus_grpc.model import (
     JobState,
     Report,
     SubJob,
-    details_bytes,
-    job_bytes,
 )
+from jobstatus_grpc.sizes import details_bytes, job_bytes
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import JobStore
 from jobstatus_grpc.store.sql import SqlJobStore

@@ -383,7 +383,9 @@ def test_the_migration_finds_what_has_failed_before_it(store: JobStore, database
         store.report(job(*reported, key=job_key, state=JobState.RUNNING))
     before = [failures(store, job_key) for job_key in jobs]
     with connected(database_url) as connection:
-        for name in ("failed_granule", "failure_reason"):
+        connection.exec_driver_sql("drop index granule_jobs_idx")
+        connection.exec_driver_sql("alter table granule drop column files")
+        for name in ("failed_granule", "failure_reason", "granule_file"):
             connection.exec_driver_sql(f"drop table {name}")
         connection.exec_driver_sql("alter table job drop column tally")
         connection.exec_driver_sql("update alembic_version set version_num = '1_2'")

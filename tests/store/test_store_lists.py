@@ -10,7 +10,8 @@ from filled import fill_jobs, name_of
 from reports import FAILED, STAGED, SUCCEEDED, granule, job
 from stored import run, walk_jobs
 
-from jobstatus_grpc.model import MAX_FRAME_BYTES, JobKey, JobState, Totals, job_bytes
+from jobstatus_grpc.model import MAX_FRAME_BYTES, JobKey, JobState, Totals
+from jobstatus_grpc.sizes import job_bytes
 from jobstatus_grpc.store.base import JobQuery, JobStore
 
 ODD = [

@@ -9,15 +9,8 @@ from reports import FAILED, JOB, STAGED, SUCCEEDED, granule, job, only
 from stored import granules, run, walk
 
 from jobstatus_grpc.errors import JobNotFound
-from jobstatus_grpc.model import (
-    MAX_FRAME_BYTES,
-    GranuleReport,
-    GranuleState,
-    ItemError,
-    JobKey,
-    JobState,
-    granule_bytes,
-)
+from jobstatus_grpc.model import MAX_FRAME_BYTES, GranuleReport, GranuleState, ItemError, JobKey, JobState
+from jobstatus_grpc.sizes import granule_bytes
 from jobstatus_grpc.store.base import GranuleQuery, JobStore
 
 # Names that a list, a quote, a pattern or a collation could trip over.

@@ -11,11 +11,12 @@ import pytest
 from filled import COLLECTION, fill_granules, fill_jobs, name_of
 from plans import TABLES, Cost, Explained
 from postgres import PostgresServer
-from reports import FAILED, STAGED, granule
+from reports import FAILED, PENDING, STAGED, granule
 from stored import run
 
 from jobstatus_grpc.model import (
     Details,
+    FileReport,
     GranuleKey,
     GranuleReport,
     GranuleState,
@@ -89,6 +90,21 @@ class Filled(NamedTuple):
             for number in range(_FAILURES)
         ]
         assert self.store.report(Report(_BIG, None, granules)).applied == _FAILURES
+
+    def report_files(self, state: GranuleState, *, new: bool = False) -> None:
+        """Report files of granules that are there, or are not."""
+        kind, first = ("new", 0) if new else ("granule", self.size // 3)
+        files = [FileReport(f"{number}", state) for number in range(10)]
+        granules = [
+            GranuleReport(COLLECTION, name_of(first + index, kind), files=files) for index in range(300)
+        ]
+        assert self.store.report(Report(_BIG, None, granules)).applied == 300
+
+    def read_granule(self, job_id: str, number: int, files: int = 10) -> None:
+        """Read a granule with its files."""
+        name = GranuleKey(COLLECTION, name_of(number))
+        read = self.store.read_granule(_BIG._replace(job_id=job_id), name)
+        assert (read.job, len(read.files)) == (_BIG, files)
 
     def read_beginning(self) -> None:
         """Read the first pages of a snapshot."""
@@ -183,6 +199,13 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "read_first_pages, of a job with failures": lambda filled: filled.read_first_pages(),
     "report, granules that are tried again": lambda filled: filled.fail(STAGED, 3),
     "report, granules that fail at last": lambda filled: filled.fail(FAILED, 3),
+    "report, first files": lambda filled: filled.report_files(PENDING),
+    "report, files that are there": lambda filled: filled.report_files(STAGED),
+    "report, files again": lambda filled: filled.report_files(FAILED),
+    "report, files of new granules": lambda filled: filled.report_files(PENDING, new=True),
+    "read_granule": lambda filled: filled.read_granule(_BIG.job_id, filled.size // 3),
+    "read_granule, without files": lambda filled: filled.read_granule(_BIG.job_id, 1, 0),
+    "read_granule, of any job": lambda filled: filled.read_granule("", filled.size // 3),
     "prune_changes": lambda filled: filled.store.prune_changes(_FUTURE, filled.big.job_pk - 1),
     "prune_changes, nothing to do": lambda filled: filled.store.prune_changes(_FUTURE, 1),
     "prune_jobs": lambda filled: filled.prune_ended(),

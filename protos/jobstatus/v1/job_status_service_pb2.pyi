@@ -74,6 +74,28 @@ class GetJobStatusResponse(_message.Message):
     progress: _resources_pb2.Progress
     def __init__(self, job: _Optional[_Union[_resources_pb2.Job, _Mapping]] = ..., granules: _Optional[_Iterable[_Union[_resources_pb2.Granule, _Mapping]]] = ..., next_page_token: _Optional[bytes] = ..., resume_token: _Optional[bytes] = ..., failures: _Optional[_Union[_resources_pb2.FailureDigest, _Mapping]] = ..., progress: _Optional[_Union[_resources_pb2.Progress, _Mapping]] = ...) -> None: ...
 
+class GetGranuleStatusRequest(_message.Message):
+    __slots__ = ("project_id", "job_id", "collection_id", "granule_id")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_ID_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    job_id: str
+    collection_id: str
+    granule_id: str
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ...) -> None: ...
+
+class GetGranuleStatusResponse(_message.Message):
+    __slots__ = ("project_id", "job_id", "granule")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANULE_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    job_id: str
+    granule: _resources_pb2.Granule
+    def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., granule: _Optional[_Union[_resources_pb2.Granule, _Mapping]] = ...) -> None: ...
+
 class ListJobsRequest(_message.Message):
     __slots__ = ("project_id", "page_size", "page_token", "states", "system", "job_type", "labels", "parent_job_id")
     class LabelsEntry(_message.Message):

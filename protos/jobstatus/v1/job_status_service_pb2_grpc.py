@@ -51,6 +51,11 @@ class JobStatusServiceStub(object):
                 request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusRequest.SerializeToString,
                 response_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusResponse.FromString,
                 _registered_method=True)
+        self.GetGranuleStatus = channel.unary_unary(
+                '/jobstatus.v1.JobStatusService/GetGranuleStatus',
+                request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusRequest.SerializeToString,
+                response_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/jobstatus.v1.JobStatusService/ListJobs',
                 request_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsRequest.SerializeToString,
@@ -95,6 +100,18 @@ class JobStatusServiceServicer(object):
         Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
         `INVALID_PARAMETER_VALUE`, `PAGE_TOKEN_INVALID`), NOT_FOUND
         (`JOB_NOT_FOUND`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGranuleStatus(self, request, context):
+        """Returns one granule with its files, read at one moment: of a job, or of
+        whichever job of the project requested it last.
+
+        Errors: INVALID_ARGUMENT (`MISSING_PARAMETER_VALUE`,
+        `INVALID_PARAMETER_VALUE`), NOT_FOUND (`JOB_NOT_FOUND`,
+        `GRANULE_NOT_FOUND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +183,11 @@ def add_JobStatusServiceServicer_to_server(servicer, server):
                     request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusRequest.FromString,
                     response_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusResponse.SerializeToString,
             ),
+            'GetGranuleStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGranuleStatus,
+                    request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusRequest.FromString,
+                    response_serializer=jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusResponse.SerializeToString,
+            ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
                     request_deserializer=jobstatus_dot_v1_dot_job__status__service__pb2.ListJobsRequest.FromString,
@@ -226,6 +248,33 @@ class JobStatusService(object):
             '/jobstatus.v1.JobStatusService/GetJobStatus',
             jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusRequest.SerializeToString,
             jobstatus_dot_v1_dot_job__status__service__pb2.GetJobStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGranuleStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobstatus.v1.JobStatusService/GetGranuleStatus',
+            jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusRequest.SerializeToString,
+            jobstatus_dot_v1_dot_job__status__service__pb2.GetGranuleStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -97,7 +97,7 @@ class Job(_message.Message):
     def __init__(self, project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., parent_job_id: _Optional[str] = ..., system: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., description: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[GranuleTotals, _Mapping]] = ..., granules_complete: bool = ..., sub_jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[int] = ..., orca: _Optional[_Union[_details_pb2.OrcaDetails, _Mapping]] = ..., sdrs: _Optional[_Union[_details_pb2.SdrsDetails, _Mapping]] = ..., sfs_turbo: _Optional[_Union[_details_pb2.SfsTurboDetails, _Mapping]] = ..., glacier: _Optional[_Union[_details_pb2.GlacierDetails, _Mapping]] = ...) -> None: ...
 
 class Granule(_message.Message):
-    __slots__ = ("collection_id", "granule_id", "state", "native_state", "attempt", "error", "message", "request_time", "end_time", "update_time", "revision")
+    __slots__ = ("collection_id", "granule_id", "state", "native_state", "attempt", "error", "message", "request_time", "end_time", "update_time", "revision", "files")
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     GRANULE_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,7 @@ class Granule(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     collection_id: str
     granule_id: str
     state: GranuleState
@@ -120,7 +121,30 @@ class Granule(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ..., state: _Optional[_Union[GranuleState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., message: _Optional[str] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    files: _containers.RepeatedCompositeFieldContainer[GranuleFile]
+    def __init__(self, collection_id: _Optional[str] = ..., granule_id: _Optional[str] = ..., state: _Optional[_Union[GranuleState, str]] = ..., native_state: _Optional[str] = ..., attempt: _Optional[int] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., message: _Optional[str] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., files: _Optional[_Iterable[_Union[GranuleFile, _Mapping]]] = ...) -> None: ...
+
+class GranuleFile(_message.Message):
+    __slots__ = ("file_name", "state", "native_state", "restore_destination", "error", "attempt", "request_time", "end_time", "update_time")
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_STATE_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    file_name: str
+    state: GranuleState
+    native_state: str
+    restore_destination: str
+    error: ItemError
+    attempt: int
+    request_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    def __init__(self, file_name: _Optional[str] = ..., state: _Optional[_Union[GranuleState, str]] = ..., native_state: _Optional[str] = ..., restore_destination: _Optional[str] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., attempt: _Optional[int] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GranuleTotals(_message.Message):
     __slots__ = ("pending_count", "staged_count", "succeeded_count", "failed_count", "unspecified_count")

@@ -6,6 +6,7 @@ JobStatusError
 │   └── ResumeTokenInvalid
 ├── NotFound
 │   ├── JobNotFound
+│   ├── GranuleNotFound
 │   └── JobDeleted           it was there, and is no more
 ├── PreconditionFailed       the thing is not as the request needs it; names everything in the way
 │   ├── ParentConflict       a job cannot become a part of another
@@ -37,6 +38,9 @@ JobStatusError
 ├── SchemaMismatch           the operator's to mend; never reaches a caller
 ├── ConfigInvalid            the operator's to mend; names every fault
 ├── ListenFailed             the operator's to mend
+├── LeaseLost                a source has to stop writing; never reaches a caller
+├── SourceFailed             a system that jobs are brought from cannot be read
+│   └── SourceRefused        not before its operator mends something
 └── HistoryChanged           the watch answers it with a reset; never reaches a caller
     └── HistoryPruned        it was the history, and is no longer kept
 
@@ -47,35 +51,20 @@ each stands in one table, in `status.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
 
-MISSING: Final = "MISSING_PARAMETER_VALUE"
-INVALID: Final = "INVALID_PARAMETER_VALUE"
+from jobstatus_grpc.errors.base import INVALID, MISSING, JobStatusError, Violation
+from jobstatus_grpc.errors.missing import GranuleNotFound, JobDeleted, JobNotFound, NotFound, job_resource
 
-
-class Violation(NamedTuple):
-    """One fault of a request: where it is, what is wrong, and `MISSING` or `INVALID`."""
-
-    field: str
-    description: str
-    reason: str = INVALID
-
-
-class JobStatusError(Exception):
-    """Something went wrong that has a name.
-
-    Attributes:
-        reason: UPPER_SNAKE, stable, for programs.
-        metadata: the variable words of the message, by name.
-        words: the message where it has none of those.
-    """
-
-    reason = "INTERNAL"
-    words = ""
-
-    def __init__(self, message: str = "", metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__(message or self.words)
-        self.metadata: Mapping[str, str] = metadata or {}
+__all__ = [
+    "INVALID",
+    "MISSING",
+    "GranuleNotFound",
+    "JobDeleted",
+    "JobNotFound",
+    "JobStatusError",
+    "NotFound",
+    "Violation",
+]
 
 
 class InvalidRequest(JobStatusError):
@@ -108,47 +97,6 @@ class ResumeTokenInvalid(InvalidRequest):
     reason = "RESUME_TOKEN_INVALID"
 
 
-class NotFound(JobStatusError):
-    """The thing asked for is not there.
-
-    Attributes:
-        resource_type: its type in the contract.
-        resource_name: its name.
-    """
-
-    def __init__(
-        self, message: str, resource_type: str, resource_name: str, metadata: Mapping[str, str]
-    ) -> None:
-        super().__init__(message, metadata)
-        self.resource_type = resource_type
-        self.resource_name = resource_name
-
-
-class JobNotFound(NotFound):
-    """Nobody has reported the job."""
-
-    reason = "JOB_NOT_FOUND"
-
-    def __init__(self, project_id: str, job_id: str) -> None:
-        super().__init__(f"no job '{job_id}' in project '{project_id}'", *_job_resource(project_id, job_id))
-
-
-class JobDeleted(NotFound):
-    """The job was there, and has been deleted."""
-
-    reason = "JOB_DELETED"
-
-    def __init__(self, project_id: str, job_id: str) -> None:
-        super().__init__(
-            f"job '{job_id}' in project '{project_id}' has been deleted", *_job_resource(project_id, job_id)
-        )
-
-
-def _job_resource(project_id: str, job_id: str) -> tuple[str, str, Mapping[str, str]]:
-    name = f"projects/{project_id}/jobs/{job_id}"
-    return "jobstatus.v1.Job", name, {"project_id": project_id, "job_id": job_id}
-
-
 class PreconditionFailed(JobStatusError):
     """What the request is about is not as it would have to be.
 
@@ -167,7 +115,7 @@ class ParentConflict(PreconditionFailed):
     reason = "PARENT_CONFLICT"
 
     def __init__(self, project_id: str, job_id: str) -> None:
-        _, name, metadata = _job_resource(project_id, job_id)
+        _, name, metadata = job_resource(project_id, job_id)
         text = "was first reported under another parent, or under none; a parent never changes"
         message = f"job '{job_id}' in project '{project_id}' {text}"
         super().__init__(message, [Violation(name, text)], metadata)
@@ -179,7 +127,7 @@ class NotARoot(PreconditionFailed):
     reason = "NOT_A_ROOT"
 
     def __init__(self, project_id: str, job_id: str, root_id: str) -> None:
-        _, name, metadata = _job_resource(project_id, job_id)
+        _, name, metadata = job_resource(project_id, job_id)
         text = f"is a part of job '{root_id}', with which alone it can be deleted"
         message = f"job '{job_id}' in project '{project_id}' {text}"
         super().__init__(message, [Violation(name, text)], {**metadata, "root_job_id": root_id})
@@ -432,6 +380,27 @@ class ListenFailed(JobStatusError):
 
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: is another server running there?")
+
+
+class LeaseLost(JobStatusError):
+    """Another process brings these jobs in now; nothing was written."""
+
+    reason = "LEASE_LOST"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"another process has taken over {name}")
+
+
+class SourceFailed(JobStatusError):
+    """A system that jobs are brought from does not answer; trying again helps."""
+
+    reason = "SOURCE_FAILED"
+
+
+class SourceRefused(SourceFailed):
+    """A system that jobs are brought from answers, but not with jobs: its operator has to mend something."""
+
+    reason = "SOURCE_REFUSED"
 
 
 class HistoryChanged(JobStatusError):

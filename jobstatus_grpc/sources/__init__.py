@@ -1,0 +1,1 @@
+"""Sources: they bring in the jobs of systems that do not report them."""

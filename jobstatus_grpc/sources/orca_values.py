@@ -1,0 +1,132 @@
+"""What is read of ORCA's recovery tables, and what it says in this service's words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from jobstatus_grpc.model import (
+    MAX_ID_BYTES,
+    FileReport,
+    Granule,
+    GranuleReport,
+    GranuleState,
+    ItemError,
+    text_bytes,
+)
+
+# recovery_status: the numbers are in the order in which a granule takes the least of its files'.
+STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
+    1: (GranuleState.PENDING, "pending"),
+    2: (GranuleState.STAGED, "staged"),
+    3: (GranuleState.FAILED, "error"),
+    4: (GranuleState.SUCCEEDED, "success"),
+}
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_MESSAGE: Final = 2_000
+_SHORT_MESSAGE: Final = 200
+# Of more than so many files the messages are told in short: there is an end to what a granule may take.
+_FEW_FILES: Final = 100
+
+
+class RowKey(NamedTuple):
+    """The key of recovery_job; `collection_id` is empty where the table has no such column."""
+
+    job_id: str
+    collection_id: str = ""
+    granule_id: str = ""
+
+
+class FileRow(NamedTuple):
+    """A row of recovery_file. Times are microseconds since 1970."""
+
+    filename: str
+    status_id: int
+    error_message: str | None
+    restore_destination: str
+    request_time: int
+    completion_time: int | None
+
+
+class GranuleRow(NamedTuple):
+    """A row of recovery_job, with its files. Times are microseconds since 1970."""
+
+    key: RowKey
+    status_id: int
+    request_time: int
+    completion_time: int | None
+    files: Sequence[FileRow] = ()
+
+
+def storable(row: GranuleRow) -> bool:
+    """Return whether the names of a granule and of its files are such as this service keeps."""
+    ids = row.key if row.key.collection_id else (row.key.job_id, row.key.granule_id)
+    return all(map(_is_name, ids)) and all(_is_name(file.filename) for file in row.files)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < text_bytes(text) <= MAX_ID_BYTES and not _CONTROL.search(text)
+
+
+def granule_report(row: GranuleRow) -> GranuleReport:
+    """Return what a granule's row and those of its files say.
+
+    The state of a granule that has files follows from theirs here as it does there. Of one in error the
+    reason is the message of its first file that has one.
+    """
+    state, word = STATES.get(row.status_id, (GranuleState.UNSPECIFIED, str(row.status_id)))
+    most = _MAX_MESSAGE if len(row.files) <= _FEW_FILES else _SHORT_MESSAGE
+    reason = None
+    if state is GranuleState.FAILED:
+        reason = next((file.error_message for file in row.files if _told(file)), None)
+    return GranuleReport(
+        row.key.collection_id,
+        row.key.granule_id,
+        state,
+        word,
+        # An empty one takes away what an earlier message of this attempt has left.
+        error=ItemError(None, None if reason is None else cut(reason, _MAX_MESSAGE)),
+        request_time=row.request_time,
+        end_time=row.completion_time,
+        files=[_file_report(file, most) for file in row.files],
+    )
+
+
+def _file_report(file: FileRow, most: int) -> FileReport:
+    state, word = STATES.get(file.status_id, (GranuleState.UNSPECIFIED, str(file.status_id)))
+    reason = cut(file.error_message, most) if _told(file) and file.error_message else None
+    return FileReport(
+        file.filename,
+        state,
+        word,
+        file.restore_destination,
+        error=ItemError(None, reason),
+        request_time=file.request_time,
+        end_time=file.completion_time,
+    )
+
+
+def _told(file: FileRow) -> bool:
+    return STATES.get(file.status_id, (None,))[0] is GranuleState.FAILED and bool(file.error_message)
+
+
+def cut(text: str, most: int) -> str:
+    """Return as much of a message as there is room for."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def difference(theirs: GranuleReport, ours: Granule) -> str:
+    """Return in words how a granule differs from what ORCA says of it; empty if it does not."""
+    error = None if theirs.error == ItemError() else theirs.error
+    pairs = {
+        "state": (theirs.state and theirs.state.name, ours.state.name),
+        "error": (error and error.reason, ours.error and ours.error.reason),
+        "request_time": (theirs.request_time, ours.request_time),
+        "end_time": (theirs.end_time, ours.end_time),
+    }
+    told = (
+        f"{name} is {one!r} in ORCA, here {other!r}" for name, (one, other) in pairs.items() if one != other
+    )
+    return "; ".join(told)

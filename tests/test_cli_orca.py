@@ -1,0 +1,72 @@
+"""The command that brings in the jobs of an ORCA database, as a person sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bringing import bringing, states
+from moments import wait_until
+from orca import PENDING, SUCCESS, OrcaDatabase, orca_granules
+from postgres import PostgresServer
+from processes import run_command
+from terminals import Terminal
+
+from jobstatus_grpc.store.base import JobStore
+
+
+def test_a_person_sees_how_far_the_back_fill_is_and_leaves_with_ctrl_c(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    orca = OrcaDatabase(postgres_server)
+    orca.fill(3, 3_000, 1)
+    given = ("--database-url", postgres_url, "--orca-url", orca.url)
+    with Terminal("source", "orca", *given) as terminal:
+        terminal.wait_for("live: ")
+        assert b"filling in" in terminal.written
+        terminal.type("\x03")
+        assert terminal.finish() == 0
+    orca.close()
+
+
+def test_the_command_says_what_is_wrong_with_what_it_was_given(
+    postgres_server: PostgresServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    orca = OrcaDatabase(postgres_server)
+
+    def refusal(*arguments: str) -> str:
+        done = run_command("source", "orca", "--database-url", sqlite_url, *arguments)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        return done.stderr.splitlines()[-1]
+
+    assert "--orca-url URL or --orca-secret-file FILE" in refusal()
+    assert "--orca-url: is not postgresql://" in refusal("--orca-url", "mysql://root:secret@host/db")
+    secret = orca.secret(tmp_path / "secret.json", user_password="", host=None)
+    assert "--orca-secret-file: has no host, user_password" in refusal("--orca-secret-file", str(secret))
+    missing = orca.secret(tmp_path / "missing.json", user_database="nowhere")
+    assert 'database "nowhere" does not exist' in refusal("--orca-secret-file", str(missing))
+    orca.execute("drop table orca.recovery_file")
+    assert "is no ORCA database: no table orca.recovery_file" in refusal("--orca-url", orca.url)
+    orca.close()
+
+
+def test_the_comparison_tells_what_differs(
+    postgres_server: PostgresServer, store: JobStore, database_url: str, tmp_path: Path
+) -> None:
+    orca = OrcaDatabase(postgres_server)
+    secret = str(orca.secret(tmp_path / "secret.json"))
+    given = ("source", "orca", "--database-url", database_url, "--project-id", "daac")
+    first, second = orca_granules("job", 2, 1)
+    with orca.writer() as writer:
+        writer.create(first, PENDING)
+        with bringing(store, orca):
+            wait_until(lambda: "g-00000" in states(store), "it is there")
+        done = run_command(*given, "--orca-secret-file", secret, "--compare")
+        assert (done.returncode, done.stdout) == (0, "1 jobs compared: no difference\n"), done.stderr
+        writer.update(first, "f-0", SUCCESS)
+        writer.create(second)
+    done = run_command(*given, "--orca-secret-file", secret, "--compare")
+    assert done.returncode == 1
+    assert "job/c/g-00000: state is 'SUCCEEDED' in ORCA, here 'PENDING'" in done.stdout
+    assert "job/c/g-00001: has not been brought in" in done.stdout
+    assert "1 jobs compared: 2 differences" in done.stdout
+    orca.close()
