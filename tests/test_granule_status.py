@@ -147,9 +147,7 @@ def test_a_granule_has_files_up_to_its_limits(client: JobStatusClient) -> None:
         "granules[0].files": "the granule would have more than 1000"
     }
     large = [pb.GranuleFile(file_name=name, restore_destination="d" * 600) for name in names[:1000]]
-    assert refused(client, granule(*large)) == {
-        "granules[0].files": "they would take more than 524288 bytes"
-    }
+    assert refused(client, granule(*large)) == {"granules[0].files": "they would take more than 524288 bytes"}
 
 
 @pytest.mark.parametrize("face", FACES.values())

@@ -117,7 +117,9 @@ EXPECTATIONS: Final = (
     Expectation('"job_id": "copy-2"', ("line 1: job copy-2 is FAILED",)),
     Expectation("jobstatus watch copy-2", ("has ended: FAILED", "no disk"), (1,)),
     Expectation('"job_id": "copy-3"', ("line 1: job copy-3 is PENDING", "2 applied")),
-    Expectation("jobstatus granule MOD09", ("copy-3 in project default", "tile-9.hdf  SUCCEEDED", "tile-9.met")),
+    Expectation(
+        "jobstatus granule MOD09", ("copy-3 in project default", "tile-9.hdf  SUCCEEDED", "tile-9.met")
+    ),
     Expectation("jobstatus import --format", ("is RUNNING", "4 granules: 1 pending, 2 succeeded, 1 failed")),
     Expectation(
         "tests/data/sdrs/sub_jobs.json", ("job ff8080826b45d4a5016b5036242c0025 is SUCCEEDED", "job zbxcm3Z_")
