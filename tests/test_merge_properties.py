@@ -49,6 +49,7 @@ def granules_named(names: Sequence[str]) -> st.SearchStrategy[GranuleReport]:
         request_time=st.none() | times,
         end_time=st.none() | times,
         document=st.none() | texts,
+        files=st.just(()),
     )
 
 
