@@ -160,7 +160,7 @@ class OrcaSource:
         self._woken.clear()
         following.turn()
         rested = began + max(_LEAST_GAP, _REST * (following.spent - spent))
-        end = max(began + self._pace.interval, rested)
+        end = max(min(began + self._pace.interval, following.due), rested)
         while following.filling and not self._stopped.is_set():
             following.fill()
             self._show(following, granules)

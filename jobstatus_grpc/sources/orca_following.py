@@ -113,6 +113,7 @@ class OrcaFollowing:
         self._refused: set[str] = set()
         self._asking = threading.Lock()
         self._asked: set[str] = set()
+        self._began = 0.0
         self.filled = 0
         self.spent = 0.0
 
@@ -120,6 +121,11 @@ class OrcaFollowing:
     def filling(self) -> bool:
         """Whether the back-fill has not ended."""
         return self._granules.since == 0
+
+    @property
+    def due(self) -> float:
+        """When the next job is to be read, as a moment of `time.monotonic()`."""
+        return min((job.due for job in self._jobs.values()), default=math.inf)
 
     @property
     def followed(self) -> int:
@@ -149,6 +155,7 @@ class OrcaFollowing:
 
     def turn(self) -> None:
         """Do what is due."""
+        self._began = time.monotonic()
         due = self._due()
         group = due[:_JOBS_TOGETHER]
         # What there mostly is to do takes but one snapshot.
@@ -208,8 +215,7 @@ class OrcaFollowing:
         """Return the jobs to read now; those that are asked for and not followed are read at once."""
         with self._asking:
             asked, self._asked = self._asked, set()
-        now = time.monotonic()
-        due = [job for job in self._jobs.values() if job.due <= now or job.job_id in asked]
+        due = [job for job in self._jobs.values() if job.due <= self._began or job.job_id in asked]
         others = [Mark(job_id, self._granules.since) for job_id in asked - self._jobs.keys()]
         for start in range(0, len(others), _JOBS_TOGETHER):
             with self._snapshot() as snapshot:
@@ -234,9 +240,9 @@ class OrcaFollowing:
                 if len(rows) == look.limit
             ]
             look = None
-        now = time.monotonic()
         for job in group:
-            job.schedule(horizon, now, self._pace.interval)
+            # Counted from the turn's beginning: the next one, an interval after it, is not to find it early.
+            job.schedule(horizon, self._began, self._pace.interval)
 
     def _take_new(self, job_ids: Sequence[str]) -> None:
         """Follow those of some jobs that the store does not know, and read them."""

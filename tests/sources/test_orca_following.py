@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from bringing import JOB
@@ -20,6 +22,18 @@ _JOBS = 3
 _GRANULES = 1_500
 
 
+class Writers(ThreadPoolExecutor):
+    """Threads that write, and know when they were told to."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.told: list[float] = []
+
+    def map(self, function: Callable[..., Any], *found: Any, **options: Any) -> Iterator[Any]:
+        self.told.append(time.monotonic())
+        return super().map(function, *found, **options)
+
+
 class Owners:
     """Takes the lease again and again, each time for a following of its own."""
 
@@ -30,13 +44,13 @@ class Owners:
         self._lease: Lease | None = None
         self.identity = self._database.identify()
 
-    def next(self, settle: float = 0.0) -> OrcaFollowing:
+    def next(self, settle: float = 0.0, interval: float = 0.0) -> OrcaFollowing:
         """Return the following of the next owner; the last one has lost its lease."""
         if self._lease is not None:
             self._store.renew_lease(self._lease, 0)
         lease = self._lease = self._store.take_lease("orca", 30)
         assert lease is not None
-        pace = Pace(JOB.project_id, 0.0, settle)
+        pace = Pace(JOB.project_id, interval, settle)
         following = OrcaFollowing(self._store, self._database, self.identity, lease, pace, self._executor)
         following.begin()
         return following
@@ -53,11 +67,16 @@ def orca(postgres_server: PostgresServer) -> Iterator[OrcaDatabase]:
 
 
 @pytest.fixture
-def owners(store: JobStore, orca: OrcaDatabase) -> Iterator[Owners]:
-    with ThreadPoolExecutor(4) as executor:
-        made = Owners(store, orca, executor)
-        yield made
-        made.close()
+def writers() -> Iterator[Writers]:
+    with Writers() as executor:
+        yield executor
+
+
+@pytest.fixture
+def owners(store: JobStore, orca: OrcaDatabase, writers: Writers) -> Iterator[Owners]:
+    made = Owners(store, orca, writers)
+    yield made
+    made.close()
 
 
 def totals(store: JobStore) -> list[tuple[int, JobState]]:
@@ -109,3 +128,20 @@ def test_what_changed_while_nobody_looked_is_found_by_the_next_owner(
         third.turn()
     job = store.read_job(JOB).job
     assert (job.state, job.totals.staged, job.granules_complete) == (JobState.RUNNING, 1, False)
+
+
+def test_an_open_job_is_due_an_interval_after_it_was_read_not_after_it_was_written(
+    orca: OrcaDatabase, owners: Owners, writers: Writers
+) -> None:
+    with orca.writer() as writer:
+        for granule in orca_granules("job", 3, 1):
+            writer.create(granule)
+    following = owners.next(settle=60.0, interval=20.0)
+    while following.filling:
+        following.fill()
+    following.turn()
+    began = time.monotonic()
+    following.ask("job")
+    following.turn()
+    written = min(moment for moment in writers.told if moment > began)
+    assert began + 20.0 <= following.due <= written + 20.0
