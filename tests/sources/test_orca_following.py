@@ -29,7 +29,7 @@ class Writers(ThreadPoolExecutor):
         super().__init__(4)
         self.told: list[float] = []
 
-    def map(self, function: Callable[..., Any], *found: Any, **options: Any) -> Iterator[Any]:
+    def map(self, function: Callable[..., Any], *found: Any, **options: Any) -> Iterator[Any]:  # type: ignore[override]
         self.told.append(time.monotonic())
         return super().map(function, *found, **options)
 
