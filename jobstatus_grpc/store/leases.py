@@ -23,10 +23,13 @@ T = TypeVar("T")
 SHARED: Final = "for key share"
 """Lets prolongations pass, which change no key, and another owner wait."""
 
+# Of two that add it at once the later one does nothing, whichever of the two keys it comes upon first.
+_ADD: Final = text("""
+insert into source_lease (name, number, expire_time, progress) values (:name, 0, 0, '') on conflict do nothing
+""")
 _TAKE: Final = text("""
-insert into source_lease (name, number, expire_time, progress) values (:name, 1, :expire_time, '')
-on conflict (name) do update set number = source_lease.number + 1, expire_time = excluded.expire_time
-where source_lease.expire_time < :now
+update source_lease set number = number + 1, expire_time = :expire_time
+where name = :name and expire_time < :now
 returning number, progress
 """)
 _RENEW: Final = text("""
@@ -69,6 +72,7 @@ class LeasingStore(JobStore):
 def take(connection: Connection, name: str, now: int, seconds: float) -> Lease | None:
     """Take a lease; `None` if another holds it at `now`."""
     values = {"name": name, "now": now, "expire_time": _end(now, seconds)}
+    connection.execute(_ADD, {"name": name})
     row = connection.execute(_TAKE, values).one_or_none()
     return None if row is None else Lease(name, row[0], row[1])
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
 
 import pytest
 from moments import wait_until
@@ -28,6 +31,22 @@ def test_a_lease_is_one_owners_until_it_expires_or_is_let_go(store: JobStore) ->
     with pytest.raises(LeaseLost):
         store.renew_lease(lease, 30, "more")
     wait_until(lambda: store.take_lease("orca/a", 30) is not None, "the lease has expired")
+
+
+def test_of_many_that_take_a_lease_nobody_had_before_one_gets_it(database_url: str, store: JobStore) -> None:
+    together = Barrier(4)
+
+    def take_all(other: JobStore) -> list[bool]:
+        taken = []
+        for number in range(200):
+            together.wait(10)
+            taken.append(other.take_lease(f"orca/{number}", 30) is not None)
+        return taken
+
+    with ExitStack() as stack, ThreadPoolExecutor(4) as threads:
+        stores = [stack.enter_context(opened(database_url)) for _ in range(4)]
+        for taken in zip(*threads.map(take_all, stores), strict=True):
+            assert sum(taken) == 1
 
 
 def test_a_report_by_a_lost_lease_writes_nothing(store: JobStore) -> None:
