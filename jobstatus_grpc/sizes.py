@@ -8,6 +8,7 @@ from jobstatus_grpc.model import (
     Change,
     Details,
     DetailValue,
+    FileReport,
     Granule,
     GranuleFile,
     ItemError,
@@ -32,7 +33,7 @@ def granule_bytes(granule: Granule) -> int:
     return 96 + text_bytes(texts) + _error_bytes(granule.error)
 
 
-def file_bytes(file: GranuleFile) -> int:
+def file_bytes(file: GranuleFile | FileReport) -> int:
     """Return an upper bound of the bytes `file` takes in a message.
 
     The texts as they are, and 96 for all numbers, times, tags and lengths.

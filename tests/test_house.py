@@ -82,7 +82,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "exports": Rule(("errors", "model", "formats", "store.base")),
     "bringing": Rule(("config",)),
     "sources.process": Rule(("errors", "sources", "store", "telemetry")),
-    "sources": Rule(("errors", "model", "formats", "store.base", "sources"), ("sqlalchemy",)),
+    "sources": Rule(("errors", "model", "sizes", "formats", "store.base", "sources"), ("sqlalchemy",)),
     "status": Rule(("errors",), ("grpc", "google.protobuf", "google.rpc", "structlog")),
     "servicer": Rule(
         (*_PURE, *_WATCHING, *_DOCUMENTS, "formats", "reads", "convert", "status", "store.base"),

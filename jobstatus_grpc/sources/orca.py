@@ -122,6 +122,9 @@ class OrcaSource:
                 pause = _REFUSED_INTERVAL
             except (LeaseLost, *_MENDABLE) as error:
                 self._say(error)
+                if isinstance(error, SourceFailed):
+                    # It may have moved.
+                    self._database.renew()
             finally:
                 self._following = None
             self._stopped.wait(pause)
@@ -155,10 +158,10 @@ class OrcaSource:
                 following.note()
 
     def _take_turn(self, following: OrcaFollowing) -> None:
-        began, spent = time.monotonic(), following.spent
         granules = self._database.count() if following.filling else 0
         self._woken.clear()
-        following.turn()
+        began, spent = time.monotonic(), following.spent
+        following.turn(began)
         rested = began + max(_LEAST_GAP, _REST * (following.spent - spent))
         end = max(min(began + self._pace.interval, following.due), rested)
         while following.filling and not self._stopped.is_set():

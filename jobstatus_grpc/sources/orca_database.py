@@ -29,12 +29,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from jobstatus_grpc.errors import SourceFailed, SourceRefused
+from jobstatus_grpc.model import MAX_GRANULE_FILES
 from jobstatus_grpc.sources.orca_values import FileRow, GranuleRow, RowKey
 
 _log = logging.getLogger(__name__)
 
 PAGE_GRANULES: Final = 2_000
-_MAX_FILES: Final = 1_000
 _TABLES: Final = {
     "recovery_job": {"job_id", "granule_id", "status_id", "request_time", "completion_time"},
     "recovery_file": {
@@ -48,6 +48,7 @@ _ARGUMENTS: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
 }
 # SQLSTATE classes that no second try mends: who we are, which database, what is there and may be read.
 _REFUSING: Final = ("28", "3D", "3F", "42")
@@ -81,7 +82,11 @@ where c.relnamespace = cast(to_regnamespace(:schema) as oid) and c.relname = any
 _SIZE: Final = "select cast(greatest(reltuples, 0) as bigint) from pg_class where oid = to_regclass(:table)"
 
 _XID: Final = "(:end - ((:end - cast(cast(xmin as text) as bigint)) & 4294967295))"
-_MICROSECONDS: Final = "cast(extract(epoch from {0}) * 1000000 as bigint)"
+# What lies beyond the times there are here, as infinity does, is told as the last or first of them.
+_MICROSECONDS: Final = (
+    "case when {0} is not null then cast(extract(epoch from least(greatest({0}, '0001-01-02'), "
+    "'9999-12-30')) * 1000000 as bigint) end"
+)
 _TOLD: Final = f"status_id, {_MICROSECONDS.format('request_time')}, {_MICROSECONDS.format('completion_time')}"
 
 # Each job's granules by the key, from where the last page of it ended.
@@ -395,12 +400,12 @@ class OrcaSnapshot:
         return walk.on(self.horizon, last), [row[0] for row in rows if row[1]]
 
     def files(self, keys: Sequence[RowKey]) -> Mapping[RowKey, Sequence[FileRow]]:
-        """Return the files of some granules, in the order of their names."""
+        """Return the files of some granules, in the order of their names; of too many one too many."""
         columns = zip(*keys, strict=True)
         names = ("job_ids", "collection_ids", "granule_ids")
         values = {name: list(column) for name, column in zip(names, columns, strict=True)}
         found: dict[RowKey, list[FileRow]] = {}
-        for row in self._run("files", {**values, "limit": _MAX_FILES}):
+        for row in self._run("files", {**values, "limit": MAX_GRANULE_FILES + 1}):
             found.setdefault(keys[row[0] - 1], []).append(FileRow(*row[1:]))
         return found
 

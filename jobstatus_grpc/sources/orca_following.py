@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import InvalidRequest, NotFound, PreconditionFailed
-from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, JobKey, JobReport, JobState, Report
+from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, Job, JobKey, JobReport, JobState, Report
 from jobstatus_grpc.sources.holding import LEASE_SECONDS
 from jobstatus_grpc.sources.orca_database import (
     Identity,
@@ -114,6 +114,8 @@ class OrcaFollowing:
         self._asking = threading.Lock()
         self._asked: set[str] = set()
         self._began = 0.0
+        # The moments that the clocks of both databases call 1970: this machine's own may be any other.
+        self._zero = self._stored_zero = 0.0
         self.filled = 0
         self.spent = 0.0
 
@@ -142,20 +144,24 @@ class OrcaFollowing:
         with self._snapshot() as snapshot:
             horizon = snapshot.horizon
         self._granules, self._new_jobs, self.filled = self._read_progress(horizon)
-        now, clock = time.monotonic(), time.time()
+        self._stored_zero = time.monotonic() - self._store.read_clock() / 1_000_000
         before: int | None = None
         while True:
             states = [*_OPEN_STATES, JobState.UNSPECIFIED]
             query = JobQuery(self._pace.project_id, _LISTED_JOBS, before, states, SYSTEM)
             page = self._store.list_jobs(query)
-            self._jobs.update((job.job_id, FollowedJob.of(job, now, clock)) for job in page.jobs)
+            self._jobs.update((job.job_id, self._followed(job)) for job in page.jobs)
             if page.next_before is None:
                 return
             before = page.next_before
 
-    def turn(self) -> None:
-        """Do what is due."""
-        self._began = time.monotonic()
+    def turn(self, began: float) -> None:
+        """Do what is due.
+
+        Args:
+            began: the moment of `time.monotonic()` from which the next turn is counted.
+        """
+        self._began = began
         due = self._due()
         group = due[:_JOBS_TOGETHER]
         # What there mostly is to do takes but one snapshot.
@@ -207,6 +213,7 @@ class OrcaFollowing:
         began = time.monotonic()
         try:
             with self._database.snapshot() as snapshot:
+                self._zero = time.monotonic() - snapshot.clock / 1_000_000
                 yield snapshot
         finally:
             self.spent += time.monotonic() - began
@@ -278,13 +285,12 @@ class OrcaFollowing:
         """
         others = [job_id for job_id in found if job_id not in self._jobs]
         known = self._store.read_jobs([self._key(job_id) for job_id in others])
-        now, clock = time.monotonic(), time.time()
         for job_id in others:
             stored = known.get(self._key(job_id))
             if stored is None:
                 self._jobs[job_id] = FollowedJob(job_id, -math.inf, -math.inf, since)
             else:
-                self._jobs[job_id] = FollowedJob.of(stored.job, now, clock)
+                self._jobs[job_id] = self._followed(stored.job)
         self._report(found, old=self.filling)
         for job_id in others:
             if self._jobs[job_id].complete:
@@ -298,7 +304,7 @@ class OrcaFollowing:
             old: whether they may have been there for long. So they may where their job was not read before:
                 nobody has seen them come, and when they were requested has to do.
         """
-        now, clock = time.monotonic(), time.time()
+        now = time.monotonic()
 
         def report(job_id: str) -> None:
             job = self._jobs[job_id]
@@ -314,7 +320,7 @@ class OrcaFollowing:
             job.note_rows(rows)
             result = self._write(job, list(map(granule_report, rows)), False if job.complete else None)
             if result is not None:
-                moments = [_moment(each, now, clock) for each in (requested, latest)]
+                moments = [_moment(each, self._zero, now) for each in (requested, latest)]
                 job.note_result(result, *([now, now] if live else moments))
 
         list(self._executor.map(report, found))
@@ -379,13 +385,22 @@ class OrcaFollowing:
             _log.error("granules of job %r are left out: they have names that are none here", row.key.job_id)
         return False
 
+    def _followed(self, job: Job) -> FollowedJob:
+        return FollowedJob.of(job, _moment(job.update_time, self._stored_zero, time.monotonic()))
+
     def _key(self, job_id: str) -> JobKey:
         return JobKey(self._pace.project_id, job_id)
 
 
-def _moment(microseconds: int, now: float, clock: float) -> float:
-    """Return a time of ORCA's as one of `time.monotonic()`, now at the latest."""
-    return now - max(0.0, clock - microseconds / 1_000_000)
+def _moment(microseconds: int, zero: float, now: float) -> float:
+    """Return a time of a database's as one of `time.monotonic()`, now at the latest.
+
+    Args:
+        microseconds: the time.
+        zero: the moment that its clock calls 1970.
+        now: this moment.
+    """
+    return min(now, zero + microseconds / 1_000_000)
 
 
 def _look(snapshot: OrcaSnapshot, marks: Sequence[Mark]) -> Look:

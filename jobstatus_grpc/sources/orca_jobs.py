@@ -35,6 +35,7 @@ class FollowedJob:
         changed: when something of it has changed last.
         since: from which transaction on it is to be read next; 0 for all of it.
         due: when that is.
+        row: the store's, once something of it was reported.
         count: how many granules it has.
         open: how many of them have not ended.
         begun: when its first granule was requested, in microseconds since 1970.
@@ -49,6 +50,7 @@ class FollowedJob:
     changed: float
     since: int = 0
     due: float = 0.0
+    row: int | None = None
     count: int = 0
     open: int = 1
     begun: int | None = None
@@ -58,11 +60,10 @@ class FollowedJob:
     renewed: bool = False
 
     @classmethod
-    def of(cls, job: Job, now: float, clock: float) -> FollowedJob:
+    def of(cls, job: Job, changed: float) -> FollowedJob:
         """Return a job that the store has: its latest granule came with its latest change at the latest."""
         count, complete = sum(job.totals), job.granules_complete
-        moment = now - max(0.0, clock - job.update_time / 1_000_000)
-        return cls(job.job_id, moment, moment, count=count, begun=job.begin_time, complete=complete)
+        return cls(job.job_id, changed, changed, count=count, begun=job.begin_time, complete=complete)
 
     def note_rows(self, rows: Iterable[GranuleRow]) -> None:
         """Take the times of granules that were read."""
@@ -84,7 +85,8 @@ class FollowedJob:
         if count > self.count:
             self.newest = max(self.newest, arrived)
         # Begun anew, it has only what was new.
-        self.renewed |= count < self.count
+        self.renewed |= self.row not in (None, result.job_pk)
+        self.row = result.job_pk
         self.count, self.open = count, totals.pending + totals.staged + totals.unspecified
         if result.changed:
             self.changed = max(self.changed, changed)

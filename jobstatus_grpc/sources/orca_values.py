@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.model import (
+    MAX_FILES_BYTES,
+    MAX_GRANULE_FILES,
     MAX_ID_BYTES,
     FileReport,
     Granule,
@@ -15,6 +17,7 @@ from jobstatus_grpc.model import (
     ItemError,
     text_bytes,
 )
+from jobstatus_grpc.sizes import file_bytes
 
 # recovery_status: the numbers are in the order in which a granule takes the least of its files'.
 STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
@@ -26,9 +29,8 @@ STATES: Final[Mapping[int, tuple[GranuleState, str]]] = {
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_MESSAGE: Final = 2_000
-_SHORT_MESSAGE: Final = 200
-# Of more than so many files the messages are told in short: there is an end to what a granule may take.
-_FEW_FILES: Final = 100
+# There is an end to what a granule's files may take: their messages are told in short then, or not at all.
+_SHORT_MESSAGES: Final = (_MAX_MESSAGE, 200, 0)
 
 
 class RowKey(NamedTuple):
@@ -74,10 +76,10 @@ def granule_report(row: GranuleRow) -> GranuleReport:
     """Return what a granule's row and those of its files say.
 
     The state of a granule that has files follows from theirs here as it does there. Of one in error the
-    reason is the message of its first file that has one.
+    reason is the message of its first file that has one. Files that are more than a granule may have are not
+    told: its state is what its own row says.
     """
     state, word = STATES.get(row.status_id, (GranuleState.UNSPECIFIED, str(row.status_id)))
-    most = _MAX_MESSAGE if len(row.files) <= _FEW_FILES else _SHORT_MESSAGE
     reason = None
     if state is GranuleState.FAILED:
         reason = next((file.error_message for file in row.files if _told(file)), None)
@@ -90,13 +92,22 @@ def granule_report(row: GranuleRow) -> GranuleReport:
         error=ItemError(None, None if reason is None else cut(reason, _MAX_MESSAGE)),
         request_time=row.request_time,
         end_time=row.completion_time,
-        files=[_file_report(file, most) for file in row.files],
+        files=_file_reports(row.files),
     )
+
+
+def _file_reports(files: Sequence[FileRow]) -> Sequence[FileReport]:
+    if len(files) <= MAX_GRANULE_FILES:
+        for most in _SHORT_MESSAGES:
+            reports = [_file_report(file, most) for file in files]
+            if sum(map(file_bytes, reports)) <= MAX_FILES_BYTES:
+                return reports
+    return ()
 
 
 def _file_report(file: FileRow, most: int) -> FileReport:
     state, word = STATES.get(file.status_id, (GranuleState.UNSPECIFIED, str(file.status_id)))
-    reason = cut(file.error_message, most) if _told(file) and file.error_message else None
+    reason = cut(file.error_message, most) if most and _told(file) and file.error_message else None
     return FileReport(
         file.filename,
         state,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from bringing import JOB
@@ -20,18 +19,6 @@ from jobstatus_grpc.store.base import JobStore, Lease
 
 _JOBS = 3
 _GRANULES = 1_500
-
-
-class Writers(ThreadPoolExecutor):
-    """Threads that write, and know when they were told to."""
-
-    def __init__(self) -> None:
-        super().__init__(4)
-        self.told: list[float] = []
-
-    def map(self, function: Callable[..., Any], *found: Any, **options: Any) -> Iterator[Any]:  # type: ignore[override]
-        self.told.append(time.monotonic())
-        return super().map(function, *found, **options)
 
 
 class Owners:
@@ -67,13 +54,13 @@ def orca(postgres_server: PostgresServer) -> Iterator[OrcaDatabase]:
 
 
 @pytest.fixture
-def writers() -> Iterator[Writers]:
-    with Writers() as executor:
+def writers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
         yield executor
 
 
 @pytest.fixture
-def owners(store: JobStore, orca: OrcaDatabase, writers: Writers) -> Iterator[Owners]:
+def owners(store: JobStore, orca: OrcaDatabase, writers: ThreadPoolExecutor) -> Iterator[Owners]:
     made = Owners(store, orca, writers)
     yield made
     made.close()
@@ -97,7 +84,7 @@ def test_a_back_fill_goes_on_where_it_was(store: JobStore, orca: OrcaDatabase, o
     assert second.filled == 2_000
     while second.filling:
         second.fill()
-    second.turn()
+    second.turn(time.monotonic())
     assert totals(store) == [(_GRANULES, JobState.SUCCEEDED)] * _JOBS
     third = owners.next()
     assert not third.filling
@@ -114,24 +101,24 @@ def test_what_changed_while_nobody_looked_is_found_by_the_next_owner(
             writer.create(granule)
             writer.finish(granule)
         first = owners.next()
-        first.turn()
+        first.turn(time.monotonic())
         first.fill()
-        first.turn()
+        first.turn(time.monotonic())
         revision = store.read_job(JOB).job.revision
         assert store.read_job(JOB).job.granules_complete
         second = owners.next()
         for _ in range(3):
-            second.turn()
+            second.turn(time.monotonic())
         assert store.read_job(JOB).job.revision == revision
         writer.update(granules[1], "f-0", STAGED)
         third = owners.next(60.0)
-        third.turn()
+        third.turn(time.monotonic())
     job = store.read_job(JOB).job
     assert (job.state, job.totals.staged, job.granules_complete) == (JobState.RUNNING, 1, False)
 
 
-def test_an_open_job_is_due_an_interval_after_it_was_read_not_after_it_was_written(
-    orca: OrcaDatabase, owners: Owners, writers: Writers
+def test_an_open_job_is_due_an_interval_after_the_turn_that_read_it_began(
+    orca: OrcaDatabase, owners: Owners
 ) -> None:
     with orca.writer() as writer:
         for granule in orca_granules("job", 3, 1):
@@ -139,9 +126,43 @@ def test_an_open_job_is_due_an_interval_after_it_was_read_not_after_it_was_writt
     following = owners.next(settle=60.0, interval=20.0)
     while following.filling:
         following.fill()
-    following.turn()
-    began = time.monotonic()
+    following.turn(time.monotonic())
     following.ask("job")
-    following.turn()
-    written = min(moment for moment in writers.told if moment > began)
-    assert began + 20.0 <= following.due <= written + 20.0
+    began = time.monotonic()
+    following.turn(began)
+    assert following.due == began + 20.0
+
+
+def test_a_clock_that_is_wrong_here_makes_no_job_complete(
+    store: JobStore, orca: OrcaDatabase, owners: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (granule,) = orca_granules("job", 1, 1)
+    with orca.writer() as writer:
+        writer.create(granule)
+        writer.finish(granule)
+    ours = time.time
+    monkeypatch.setattr(time, "time", lambda: ours() + 3600)
+    for _ in range(2):
+        following = owners.next(settle=60.0)
+        following.fill()
+        following.turn(time.monotonic())
+        assert not store.read_job(JOB).job.granules_complete
+
+
+def test_a_job_that_was_deleted_here_comes_back_whole_however_much_of_it_has_changed(
+    store: JobStore, orca: OrcaDatabase, owners: Owners
+) -> None:
+    first, second, third = orca_granules("job", 3, 1)
+    with orca.writer() as writer:
+        writer.create(first)
+        writer.create(second)
+        following = owners.next(settle=60.0)
+        following.fill()
+        following.turn(time.monotonic())
+        store.delete_job(JOB)
+        writer.update(second, "f-0", STAGED)
+        writer.create(third)
+    following.turn(time.monotonic())
+    following.turn(time.monotonic())
+    totals = store.read_job(JOB).job.totals
+    assert (totals.pending, totals.staged) == (2, 1)

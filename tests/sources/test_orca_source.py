@@ -12,6 +12,7 @@ from orca import ERROR, PENDING, STAGED, SUCCESS, OrcaDatabase, orca_granules
 from postgres import PostgresServer
 from stored import first_position, granules, history
 
+from jobstatus_grpc.convert.resources import granule_to_pb
 from jobstatus_grpc.model import Granule, GranuleState, JobKey, JobState
 from jobstatus_grpc.sources.orca import Standing
 from jobstatus_grpc.store.base import JobStore
@@ -189,3 +190,31 @@ def test_what_this_service_does_not_take_is_left_out_and_harms_nothing_else(
     (brought,) = granules(store, JOB)
     assert brought.error is not None
     assert brought.error.reason == ("why " * 500) + "…"
+
+
+def test_no_row_of_orca_stops_the_others(store: JobStore, orca: OrcaDatabase) -> None:
+    many = orca_granules("many files", 1, 1_001)[0]
+    wordy = orca_granules("many words", 1, 300)[0]
+    odd, good = orca_granules("job", 2, 1)
+    with orca.writer() as writer, bringing(store, orca):
+        writer.create(many)
+        writer.create(wordy)
+        writer.create(odd)
+        orca.execute("update orca.recovery_file set status_id = 4 where filename <> 'f-1000'")
+        orca.execute(
+            "update orca.recovery_file set status_id = 3, error_message = repeat('\u00e4', 3000) "
+            "where job_id = 'many words'"
+        )
+        orca.execute("update orca.recovery_job set status_id = 3 where job_id = 'many words'")
+        orca.execute(
+            "update orca.recovery_job set request_time = '-infinity', completion_time = 'infinity' "
+            "where job_id = 'job'"
+        )
+        writer.create(good)
+        jobs = [JobKey("daac", name) for name in ("many files", "many words")]
+        wait_until(lambda: "g-00001" in states(store), "the good one has come")
+        wait_until(lambda: states(store, jobs[0]) == {"g-00000": ("PENDING", 1)}, "one file is pending")
+        wait_until(lambda: states(store, jobs[1]) == {"g-00000": ("FAILED", 1)}, "the files have failed")
+    first = store.read_granule(JOB, granules(store, JOB)[0].key).granule
+    assert first.request_time is not None
+    assert granule_to_pb(first).request_time.ToDatetime().year == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -154,7 +155,7 @@ def read_again(url: str, orca: OrcaDatabase) -> None:
         following.begin()
         while following.filling:
             following.fill()
-        following.turn()
+        following.turn(time.monotonic())
     database.close()
 
 
