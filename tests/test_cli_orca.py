@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bringing import bringing, states
 from moments import wait_until
-from orca import PENDING, SUCCESS, OrcaDatabase, orca_granules
+from orca import ERROR, PENDING, SUCCESS, OrcaDatabase, orca_granules
 from postgres import PostgresServer
 from processes import run_command
 from terminals import Terminal
@@ -55,18 +55,27 @@ def test_the_comparison_tells_what_differs(
     orca = OrcaDatabase(postgres_server)
     secret = str(orca.secret(tmp_path / "secret.json"))
     given = ("source", "orca", "--database-url", database_url, "--project-id", "daac")
-    first, second = orca_granules("job", 2, 1)
+    first, second, third = orca_granules("job", 3, 1)
+    third = third._replace(files=("f-0", "f-1"))
     with orca.writer() as writer:
         writer.create(first, PENDING)
+        writer.create(third, PENDING)
+        writer.update(third, "f-0", ERROR, "lost")
         with bringing(store, orca):
-            wait_until(lambda: "g-00000" in states(store), "it is there")
+            wait_until(lambda: "g-00002" in states(store), "it is there")
         done = run_command(*given, "--orca-secret-file", secret, "--compare")
         assert (done.returncode, done.stdout) == (0, "1 jobs compared: no difference\n"), done.stderr
         writer.update(first, "f-0", SUCCESS)
         writer.create(second)
+        orca.execute("update orca.recovery_file set error_message = 'gone' where error_message = 'lost'")
+        orca.execute("update orca.recovery_file set filename = 'f-2' where filename = 'f-1'")
     done = run_command(*given, "--orca-secret-file", secret, "--compare")
     assert done.returncode == 1
     assert "job/c/g-00000: state is 'SUCCEEDED' in ORCA, here 'PENDING'" in done.stdout
     assert "job/c/g-00001: has not been brought in" in done.stdout
-    assert "1 jobs compared: 2 differences" in done.stdout
+    assert (
+        "job/c/g-00002: file 'f-0': error is 'gone' in ORCA, here 'lost'; "
+        "file 'f-2': is not here; file 'f-1': is not in ORCA\n" in done.stdout
+    )
+    assert "1 jobs compared: 3 differences" in done.stdout
     orca.close()

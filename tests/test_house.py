@@ -186,7 +186,8 @@ _INTERFACES: Final = (
     *("security.principals", "security.rereading"),
     "bringing",
     *("sources.holding", "sources.orca", "sources.orca_comparison", "sources.orca_database"),
-    *("sources.orca_following", "sources.orca_jobs", "sources.orca_secret", "sources.orca_values"),
+    *("sources.orca_following", "sources.orca_jobs", "sources.orca_secret", "sources.orca_stored"),
+    "sources.orca_values",
     *("verify.probe", "verify.record", "verify.stream", "watch", "worker"),
 )
 

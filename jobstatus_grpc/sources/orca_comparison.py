@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import JobNotFound
-from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, JobKey
+from jobstatus_grpc.model import GranuleKey, GranuleReport, JobKey
 from jobstatus_grpc.sources.orca_database import PAGE_GRANULES, Mark, OrcaDatabase, Walk
 from jobstatus_grpc.sources.orca_following import SYSTEM
+from jobstatus_grpc.sources.orca_stored import Held, read_held
 from jobstatus_grpc.sources.orca_values import difference, granule_report, storable
 from jobstatus_grpc.store.base import JobQuery, JobStore
 
@@ -106,7 +107,7 @@ class OrcaComparison:
         found = [Difference(job_id, key, "is not in ORCA") for key in ours.keys() - theirs.keys()]
         for key, report in theirs.items():
             granule = ours.get(key)
-            words = "has not been brought in" if granule is None else difference(report, granule)
+            words = "has not been brought in" if granule is None else difference(report, *granule)
             if words:
                 found.append(Difference(job_id, key, words))
         return sorted(found, key=lambda each: each.granule or GranuleKey("", ""))
@@ -123,9 +124,8 @@ class OrcaComparison:
                 return found
             mark = Mark(job_id, 0, *rows[-1].key[1:])
 
-    def _ours(self, job_id: str) -> Mapping[GranuleKey, Granule] | None:
+    def _ours(self, job_id: str) -> Mapping[GranuleKey, Held] | None:
         try:
-            with self._store.open_snapshot(JobKey(self._project_id, job_id)) as snapshot:
-                return {granule.key: granule for page in snapshot.pages for granule in page}
+            return read_held(self._store, JobKey(self._project_id, job_id))
         except JobNotFound:
             return None

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.errors import InvalidRequest, NotFound, PreconditionFailed
-from jobstatus_grpc.model import Granule, GranuleKey, GranuleReport, Job, JobKey, JobReport, JobState, Report
+from jobstatus_grpc.model import GranuleKey, GranuleReport, Job, JobKey, JobReport, JobState, Report
 from jobstatus_grpc.sources.holding import LEASE_SECONDS
 from jobstatus_grpc.sources.orca_database import (
     Identity,
@@ -24,6 +24,7 @@ from jobstatus_grpc.sources.orca_database import (
     Walk,
 )
 from jobstatus_grpc.sources.orca_jobs import FollowedJob
+from jobstatus_grpc.sources.orca_stored import Held, read_held
 from jobstatus_grpc.sources.orca_values import GranuleRow, RowKey, difference, granule_report, storable
 from jobstatus_grpc.store.base import JobQuery, JobStore, Lease, ReportResult
 
@@ -353,16 +354,15 @@ class OrcaFollowing:
         """Return those of a job's rows that say something else than the store."""
         key = self._key(job_id)
         reports = [granule_report(row) for row in rows]
-        held: dict[GranuleKey, Granule] = {}
-        if len(rows) <= _LOOKED_UP:
-            for report in reports:
-                with suppress(NotFound):
-                    held[report.key] = self._store.read_granule(key, report.key).granule
-        else:
-            with suppress(NotFound), self._store.open_snapshot(key) as snapshot:
-                held = {granule.key: granule for page in snapshot.pages for granule in page}
+        held: dict[GranuleKey, Held] = {}
+        with suppress(NotFound):
+            if len(rows) > _LOOKED_UP:
+                held |= read_held(self._store, key)
+        for report in reports if len(rows) <= _LOOKED_UP else ():
+            with suppress(NotFound):
+                held[report.key] = Held(*self._store.read_granule(key, report.key)[1:])
         told = zip(rows, reports, strict=True)
-        return [row for row, each in told if each.key not in held or difference(each, held[each.key])]
+        return [row for row, each in told if each.key not in held or difference(each, *held[each.key])]
 
     def _settle(self) -> None:
         """Tell of jobs that are complete, and leave those that have been for long: the walk sees to them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from jobstatus_grpc.model import (
@@ -12,6 +12,7 @@ from jobstatus_grpc.model import (
     MAX_ID_BYTES,
     FileReport,
     Granule,
+    GranuleFile,
     GranuleReport,
     GranuleState,
     ItemError,
@@ -128,16 +129,27 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def difference(theirs: GranuleReport, ours: Granule) -> str:
-    """Return in words how a granule differs from what ORCA says of it; empty if it does not."""
-    error = None if theirs.error == ItemError() else theirs.error
+def difference(theirs: GranuleReport, ours: Granule, files: Iterable[GranuleFile]) -> str:
+    """Return in words how a granule and its files differ from what ORCA says; empty if they do not."""
+    found = list(_differences(theirs, ours))
+    held = {file.file_name: file for file in files}
+    for file in theirs.files:
+        here = held.pop(file.file_name, None)
+        words = ["is not here"] if here is None else _differences(file, here)
+        found += [f"file {file.file_name!r}: {each}" for each in words]
+    found += [f"file {name!r}: is not in ORCA" for name in held]
+    return "; ".join(found)
+
+
+def _differences(theirs: GranuleReport | FileReport, ours: Granule | GranuleFile) -> Iterator[str]:
     pairs = {
-        "state": (theirs.state and theirs.state.name, ours.state.name),
-        "error": (error and error.reason, ours.error and ours.error.reason),
+        "state": (None if theirs.state is None else theirs.state.name, ours.state.name),
+        "error": (theirs.error and theirs.error.reason, ours.error and ours.error.reason),
         "request_time": (theirs.request_time, ours.request_time),
         "end_time": (theirs.end_time, ours.end_time),
     }
-    told = (
-        f"{name} is {one!r} in ORCA, here {other!r}" for name, (one, other) in pairs.items() if one != other
-    )
-    return "; ".join(told)
+    if isinstance(theirs, FileReport) and isinstance(ours, GranuleFile):
+        pairs["restore_destination"] = (theirs.restore_destination, ours.restore_destination)
+    for name, (one, other) in pairs.items():
+        if one != other:
+            yield f"{name} is {one!r} in ORCA, here {other!r}"

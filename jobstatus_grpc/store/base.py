@@ -16,8 +16,11 @@ from jobstatus_grpc.model import (
     WholeJob,
 )
 from jobstatus_grpc.store.values import (
+    FIRST_FILES,
     FIRST_PAGE_GRANULES,
     ChangeBatch,
+    FilePage,
+    FilePlace,
     FirstPage,
     GranuleQuery,
     Head,
@@ -38,8 +41,11 @@ from jobstatus_grpc.store.values import (
 )
 
 __all__ = [
+    "FIRST_FILES",
     "FIRST_PAGE_GRANULES",
     "ChangeBatch",
+    "FilePage",
+    "FilePlace",
     "FirstPage",
     "GranuleQuery",
     "Head",
@@ -269,6 +275,18 @@ class JobStore(abc.ABC):
         Raises:
             JobNotFound: there is no such job.
             GranuleNotFound: it has no such granule, or no job of the project has.
+        """
+
+    @abc.abstractmethod
+    def read_files(self, key: JobKey, after: FilePlace) -> FilePage:
+        """Return files of a job with their granules' keys, in the order of both, so many at a time.
+
+        Args:
+            key: the job.
+            after: the place to begin after; FIRST_FILES begins with the first.
+
+        Raises:
+            JobNotFound: there is no such job.
         """
 
     @abc.abstractmethod

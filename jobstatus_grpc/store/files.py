@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, select, text
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, select, text, tuple_
 
 from jobstatus_grpc.errors import GranuleNotFound, JobNotFound
 from jobstatus_grpc.model import FileTally, Granule, GranuleFile, GranuleKey, GranuleReport, JobKey
 from jobstatus_grpc.store import rows, schema
 from jobstatus_grpc.store.base import StoredGranule
+from jobstatus_grpc.store.values import FilePage, FilePlace
 
 # How many of the jobs that have a granule are looked at together, the latest first.
 _EXAMINED_JOBS: Final = 1_000
+
+_PAGE_FILES: Final = 10_000
 
 _JOB: Final = schema.job.c
 _GRANULE: Final = schema.granule.c
@@ -137,6 +140,19 @@ def _read_files(connection: Connection, job_pk: int, name: GranuleKey) -> Sequen
         ).order_by(_FILE.file_name)
     )
     return list(map(rows.file_from_row, found))
+
+
+def read_page(connection: Connection, key: JobKey, after: FilePlace) -> FilePage:
+    """Return a page of a job's files, as `JobStore.read_files` does."""
+    job_pk, _ = _find_job(connection, key)
+    place = (_FILE.collection_id, _FILE.granule_id, _FILE.file_name)
+    found = connection.execute(
+        _SELECT_FILES.add_columns(*place[:2])
+        .where(_FILE.job_pk == job_pk, tuple_(*place) > after)
+        .order_by(*place)
+        .limit(_PAGE_FILES)
+    )
+    return [(GranuleKey(*row[-2:]), rows.file_from_row(row[:-2])) for row in found]
 
 
 def _find_job(connection: Connection, key: JobKey) -> tuple[int, str]:

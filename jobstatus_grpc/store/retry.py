@@ -7,9 +7,10 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -73,6 +74,17 @@ def retry(work: Callable[[float], T], deadline: float | None) -> T:
             raise StoreUnavailable from failure
         time.sleep(pause)
         delay = min(delay * 2, _LAST_DELAY)
+
+
+@contextmanager
+def ending(opening: AbstractContextManager[Connection]) -> Iterator[None]:
+    """End a transaction that was entered by hand."""
+    try:
+        yield
+    except BaseException as error:
+        opening.__exit__(type(error), error, error.__traceback__)
+        raise
+    opening.__exit__(None, None, None)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from jobstatus_grpc.store import (
     rows,
     schema,
     trees,
+    values,
 )
 from jobstatus_grpc.store.base import (
     ChangeBatch,
@@ -57,7 +58,7 @@ from jobstatus_grpc.store.files import FileTables
 from jobstatus_grpc.store.leases import LeasingStore
 from jobstatus_grpc.store.queries import Ask, Query
 from jobstatus_grpc.store.report import ReportTransaction
-from jobstatus_grpc.store.retry import retry, translated
+from jobstatus_grpc.store.retry import ending, retry, translated
 
 T = TypeVar("T")
 
@@ -316,6 +317,9 @@ class SqlJobStore(LeasingStore):
     def read_granule(self, key: JobKey, granule: GranuleKey, deadline: float | None = None) -> StoredGranule:
         return self._reading(lambda connection: files.read_granule(connection, key, granule), deadline)
 
+    def read_files(self, key: JobKey, after: values.FilePlace) -> values.FilePage:
+        return self._reading(lambda connection: files.read_page(connection, key, after), None)
+
     def read_first_pages(
         self, wanted: Sequence[FirstPage], deadline: float | None = None
     ) -> Sequence[JobPage | NoPage]:
@@ -374,7 +378,7 @@ class SqlJobStore(LeasingStore):
                 raise
 
         opening, opened = self._retry(start, deadline)
-        with translated(), _closing(opening):
+        with translated(), ending(opening):
             yield opened
 
     def _pages(
@@ -423,17 +427,6 @@ class SqlJobStore(LeasingStore):
         if self._identity is None:
             raise StoreUnavailable
         return retry(work, deadline)
-
-
-@contextmanager
-def _closing(opening: AbstractContextManager[Connection]) -> Iterator[None]:
-    """End a transaction that was entered by hand."""
-    try:
-        yield
-    except BaseException as error:
-        opening.__exit__(type(error), error, error.__traceback__)
-        raise
-    opening.__exit__(None, None, None)
 
 
 def job_by_key(key: JobKey) -> Select[Any]:

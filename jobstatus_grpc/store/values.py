@@ -165,6 +165,18 @@ class StoredGranule(NamedTuple):
     files: Sequence[GranuleFile] = ()
 
 
+class FilePlace(NamedTuple):
+    """The place of a file among all of its job."""
+
+    collection_id: str
+    granule_id: str
+    file_name: str
+
+
+FIRST_FILES: Final = FilePlace("", "", "")
+FilePage: TypeAlias = Sequence[tuple[GranuleKey, GranuleFile]]
+
+
 class FirstPage(NamedTuple):
     """A first page that is asked for, of all granules of a job.
 

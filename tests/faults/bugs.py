@@ -376,6 +376,95 @@ BUGS: Final[Sequence[Bug]] = (
             "test_without_a_job_it_is_the_one_that_requested_the_granule_last",
         ),
     ),
+    # The source.
+    Bug(
+        "a_reading_goes_on_from_where_the_numbers_had_come_to",
+        [Edit("sources/orca_database.py", "cast(pg_snapshot_xmin(", "cast(pg_snapshot_xmax(")],
+        tests(
+            "sources/test_orca_database.py",
+            "test_a_transaction_that_commits_late_is_found_whatever_was_read_before[collections]",
+        ),
+    ),
+    Bug(
+        "the_oldest_transaction_that_runs_is_taken_for_ended",
+        [Edit("sources/orca_database.py", "{xid} >= k.since", "{xid} > k.since")],
+        tests(
+            "sources/test_orca_database.py",
+            "test_a_transaction_that_commits_late_is_found_whatever_was_read_before[collections]",
+        ),
+    ),
+    Bug(
+        "only_the_lower_half_of_a_transactions_number_is_known",
+        [
+            Edit(
+                "sources/orca_database.py",
+                "(:end - ((:end - cast(cast(xmin as text) as bigint)) & 4294967295))",
+                "(:end * 0 + cast(cast(xmin as text) as bigint))",
+            )
+        ],
+        tests(
+            "sources/test_orca_database.py",
+            "test_rows_are_found_when_the_numbers_of_transactions_have_begun_anew[collections]",
+        ),
+    ),
+    Bug(
+        "who_has_the_lease_is_not_looked_at_by_who_writes",
+        [Edit("store/report.py", "if self._lease is not None and not", "if False and not")],
+        tests("store/test_store_leases.py", "test_a_report_by_a_lost_lease_writes_nothing[postgresql]"),
+    ),
+    Bug(
+        "the_lease_can_be_taken_while_somebody_writes_by_it",
+        [
+            Edit(
+                "store/postgres.py", "is_held(connection, lease, leases.SHARED)", "is_held(connection, lease)"
+            )
+        ],
+        tests("sources/test_orca_owners.py", "test_nobody_takes_over_before_the_last_report_has_ended"),
+    ),
+    Bug(
+        "a_move_back_is_taken_for_old_news",
+        [Edit("merge/steps.py", "if authoritative and attempt <", "if False and attempt <")],
+        tests("sources/test_orca_source.py", "test_a_move_back_is_the_next_attempt[sqlite]"),
+    ),
+    Bug(
+        "the_next_reading_is_counted_from_when_the_last_was_written",
+        [
+            Edit(
+                "sources/orca_following.py",
+                "job.schedule(horizon, self._began,",
+                "job.schedule(horizon, time.monotonic(),",
+            )
+        ],
+        tests(
+            "sources/test_orca_following.py",
+            "test_an_open_job_is_due_an_interval_after_the_turn_that_read_it_began[sqlite]",
+        ),
+    ),
+    Bug(
+        "what_is_deleted_here_is_not_read_again",
+        [
+            Edit(
+                "sources/orca_jobs.py",
+                "self.renewed |= self.row not in",
+                "self.renewed |= False and self.row not in",
+            )
+        ],
+        tests(
+            "sources/test_orca_following.py",
+            "test_a_job_that_was_deleted_here_comes_back_whole_however_much_of_it_has_changed[sqlite]",
+        ),
+    ),
+    Bug(
+        "what_another_history_had_come_to_is_taken_for_done",
+        [
+            Edit(
+                "sources/orca_following.py",
+                "return Walk(), Walk(horizon), 0",
+                "return Walk(horizon), Walk(horizon), 0",
+            )
+        ],
+        tests("sources/test_orca_following.py", "test_a_back_fill_goes_on_where_it_was[sqlite]"),
+    ),
     Bug(
         "a_token_of_another_project_is_taken",
         [

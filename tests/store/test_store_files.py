@@ -24,7 +24,7 @@ from jobstatus_grpc.model import (
     Report,
 )
 from jobstatus_grpc.store import files
-from jobstatus_grpc.store.base import JobStore, StoredGranule
+from jobstatus_grpc.store.base import FIRST_FILES, FilePlace, JobStore, StoredGranule
 from jobstatus_grpc.store.sql import SqlJobStore
 
 G: Final = GranuleKey("c", "g")
@@ -167,6 +167,21 @@ def latest(store: JobStore, project_id: str = "default", name: GranuleKey = G) -
     read = store.read_granule(JobKey(project_id, ""), name)
     assert [file.restore_destination for file in read.files] == [read.job.job_id]
     return read.job.job_id
+
+
+def test_all_files_of_a_job_are_read_in_pages_in_the_order_of_their_names(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_PAGE_FILES", 2)
+    store.report(job(named("a", FileReport("y"), FileReport("x")), named("b", FileReport("x"))))
+    store.report(job(named("c", FileReport("x")), key=JobKey("default", "another")))
+    first = store.read_files(JOB, FIRST_FILES)
+    second = store.read_files(JOB, FilePlace("c", "a", "y"))
+    found = [[(*key, file.file_name) for key, file in page] for page in (first, second)]
+    assert found == [[("c", "a", "x"), ("c", "a", "y")], [("c", "b", "x")]]
+    assert store.read_files(JOB, FilePlace("c", "b", "x")) == []
+    with pytest.raises(JobNotFound):
+        store.read_files(JobKey("default", "nowhere"), FIRST_FILES)
 
 
 def test_without_a_job_it_is_the_one_that_requested_the_granule_last(store: JobStore) -> None:
