@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from postgres import PostgresServer
 from processes import ServerProcess
 
 from jobstatus import v1 as pb
+from jobstatus_grpc.bringing import _COMMAND, _orders
 from jobstatus_grpc.client import JobStatusClient, JobStatusRpcError
+from jobstatus_grpc.config import ServerConfig
 
 
 @pytest.fixture
@@ -80,3 +83,19 @@ def test_a_source_that_dies_is_started_again(database_url: str, orca: OrcaDataba
         writer.create(granule)
         writer.finish(granule, SUCCESS)
         wait_until(lambda: totals(client).succeeded_count == 1, "another one works")
+
+
+def test_a_source_whose_store_has_no_schema_says_so_and_ends(
+    postgres_server: PostgresServer, orca: OrcaDatabase
+) -> None:
+    """Also while the server that has started it goes on talking to it."""
+    config = ServerConfig(database_url=postgres_server.url("postgres"), source_orca_url=orca.url)
+    with subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(_orders(config)).encode() + b"\n")
+        process.stdin.flush()
+        told = process.stderr.read().decode()
+        assert process.wait(30) == 1
+    assert "jobstatus db upgrade" in told
+    assert "Fatal" not in told

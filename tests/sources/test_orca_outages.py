@@ -62,3 +62,25 @@ def test_a_password_that_was_changed_is_read_again(
             wait_until(lambda: "g-00001" in states(store), "the second has come")
     finally:
         server.close()
+
+
+def test_a_database_that_has_moved_is_found_by_its_secret(
+    store: JobStore, postgres_server: PostgresServer
+) -> None:
+    server = PostgresServer()
+    server.start()
+    moved = OrcaDatabase(postgres_server)
+    try:
+        orca = OrcaDatabase(server)
+        first, second = orca_granules("job", 2, 1)
+        with orca.writer() as writer:
+            writer.create(first)
+        with bringing(store, orca, told=lambda: moved.url):
+            wait_until(lambda: "g-00000" in states(store), "the first granule has come")
+            server.stop("immediate")
+            with moved.writer() as writer:
+                writer.create(second)
+            wait_until(lambda: "g-00001" in states(store), "the second has come")
+    finally:
+        server.close()
+        moved.close()
