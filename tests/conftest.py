@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,9 @@ from processes import ServerProcess
 from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import JobStore
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would every command started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Time is measured elsewhere: two slow cores are no finding.
 settings.register_profile(
