@@ -74,6 +74,10 @@ $(INTEROP_VENV)/.installed: pyproject.toml constraints.txt
 test-interop: $(INTEROP_VENV)/.installed ## Have the systems' own clients read what is written; installs them into .venv-interop.
 	$(INTEROP_VENV)/bin/pytest --interop $(or $(TEST),tests/interop)
 
+.PHONY: test-pooler
+test-pooler: install ## Run the tests through Debian's PgBouncer in transaction mode; TEST=file for some of them.
+	$(BIN)/pytest --pooler -n $(TEST_JOBS) --dist loadfile -k postgresql $(TEST)
+
 .PHONY: bench
 bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
