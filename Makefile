@@ -75,7 +75,7 @@ test-interop: $(INTEROP_VENV)/.installed ## Have the systems' own clients read w
 	$(INTEROP_VENV)/bin/pytest --interop $(or $(TEST),tests/interop)
 
 .PHONY: bench
-bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
+bench: install ## Measure the speed: ONLY=watch, reads, writes, growth, secure or sources, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
 
 .PHONY: check
