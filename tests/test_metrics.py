@@ -34,8 +34,8 @@ def shared(tmp_path: Path) -> SharedMetrics:
 def test_a_file_half_made_is_read_again_until_it_is_whole(
     shared: SharedMetrics, tmp_path: Path, asked: str
 ) -> None:
-    # A process that begins makes a file without a byte first. Who opens a pipe waits for what is written into it,
-    # so the first reading gets just that, and the next one a file that is whole and without values.
+    # A process that begins makes a file without a byte first. Who opens a pipe waits for what is written into
+    # it, so the first reading gets just that, and the next one a file that is whole and without values.
     name, next_name = tmp_path / "counter_999999999.db", tmp_path / "next"
     os.mkfifo(name)
     os.mkfifo(next_name)
