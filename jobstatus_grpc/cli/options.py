@@ -100,6 +100,15 @@ OrcaSecretFile = Annotated[
         help="The JSON of ORCA's secret, which names its database and a role.",
     ),
 ]
+OrcaProject = Annotated[
+    str,
+    typer.Option(
+        "--project-id",
+        envvar="JOBSTATUS_SOURCE_ORCA_PROJECT_ID",
+        metavar="ID",
+        help="The project of its jobs; empty means default.",
+    ),
+]
 
 Tls = Annotated[
     bool,
