@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from bringing import bringing, states
 from moments import wait_until
 from orca import PENDING, SUCCESS, OrcaDatabase, orca_granules
@@ -11,6 +13,7 @@ from postgres import PostgresServer
 from processes import run_command
 from terminals import Terminal
 
+from jobstatus_grpc.sources.orca import Standing
 from jobstatus_grpc.store.base import JobStore
 
 
@@ -46,6 +49,27 @@ def test_the_command_says_what_is_wrong_with_what_it_was_given(
     assert 'database "nowhere" does not exist' in refusal("--orca-secret-file", str(missing))
     orca.execute("drop table orca.recovery_file")
     assert "is no ORCA database: no table orca.recovery_file" in refusal("--orca-url", orca.url)
+    orca.close()
+
+
+def test_a_source_that_waits_for_another_one_says_so_once(
+    postgres_server: PostgresServer, store: JobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    orca = OrcaDatabase(postgres_server)
+    works, waits = "ORCA's jobs are brought in from", "another source brings in ORCA's jobs"
+
+    def told(words: str) -> int:
+        return sum(words in line for line in caplog.messages)
+
+    with ExitStack() as stack:
+        with bringing(store, orca):
+            wait_until(lambda: told(works) == 1, "one works")
+            turns: list[Standing] = []
+            stack.enter_context(bringing(store, orca, turns.append))
+            wait_until(lambda: len(turns) > 2, "the other one has looked more than once")
+            assert (told(works), told(waits)) == (1, 1)
+        wait_until(lambda: told(works) == 2, "the other one has taken over")
     orca.close()
 
 
