@@ -30,19 +30,6 @@ app.add_typer(source, name="source")
 
 
 _WITHOUT_SERVER = ("serve", "config")
-# Groups of commands that read some of a server's settings, by the names of their options.
-_DATABASE = {"database_url": "database_url"}
-_SOURCE = {
-    "orca_url": "source_orca_url",
-    "orca_secret_file": "source_orca_secret_file",
-    "project_id": "source_orca_project_id",
-    "interval": "source_orca_interval",
-    "settle": "source_orca_settle",
-}
-_WITH_SETTINGS = {
-    "db": {"upgrade": _DATABASE, "prune": _DATABASE},
-    "source": {"orca": _DATABASE | _SOURCE},
-}
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
@@ -56,18 +43,11 @@ def _root(
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
     # What neither an option nor a variable says.
-    if context.invoked_subcommand in _WITH_SETTINGS:
-        from jobstatus_grpc.config import filed_settings
+    command = context.invoked_subcommand
+    if command not in (None, *_WITHOUT_SERVER):
+        from jobstatus_grpc.cli.filed import filed_options
 
-        commands = {}
-        for command, names in _WITH_SETTINGS[context.invoked_subcommand].items():
-            filed = filed_settings(os.environ, names.values())
-            commands[command] = {name: filed[key] for name, key in names.items() if key in filed}
-        context.default_map = {context.invoked_subcommand: commands}
-    elif context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
-        from jobstatus_grpc.config import client_settings
-
-        context.default_map = {context.invoked_subcommand: client_settings(os.environ)}
+        context.default_map = {command: filed_options(command, os.environ)}
 
 
 @app.command()

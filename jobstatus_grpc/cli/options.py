@@ -109,6 +109,24 @@ OrcaProject = Annotated[
         help="The project of its jobs; empty means default.",
     ),
 ]
+OrcaInterval = Annotated[
+    float,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_INTERVAL",
+        min=0.05,
+        metavar="SECONDS",
+        help="How often open jobs are read.",
+    ),
+]
+OrcaSettle = Annotated[
+    float,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_SETTLE",
+        min=0.0,
+        metavar="SECONDS",
+        help="For how long no granule comes to a complete job.",
+    ),
+]
 
 Tls = Annotated[
     bool,

@@ -30,24 +30,8 @@ def orca(
     orca_url: options.OrcaUrl = "",
     orca_secret_file: options.OrcaSecretFile = "",
     project_id: options.OrcaProject = "",
-    interval: Annotated[
-        float,
-        typer.Option(
-            envvar="JOBSTATUS_SOURCE_ORCA_INTERVAL",
-            min=0.05,
-            metavar="SECONDS",
-            help="How often open jobs are read.",
-        ),
-    ] = 1.0,
-    settle: Annotated[
-        float,
-        typer.Option(
-            envvar="JOBSTATUS_SOURCE_ORCA_SETTLE",
-            min=0.0,
-            metavar="SECONDS",
-            help="For how long no granule comes to a complete job.",
-        ),
-    ] = 60.0,
+    interval: options.OrcaInterval = 1.0,
+    settle: options.OrcaSettle = 60.0,
     compare: Annotated[
         bool, typer.Option("--compare", help="Only say what differs; exit with 0 if nothing does.")
     ] = False,
