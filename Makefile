@@ -83,7 +83,7 @@ check: verify-proto lint test ## All that must hold before a commit.
 
 .PHONY: audit
 audit: install ## Look for known vulnerabilities of what is installed.
-	$(BIN)/pip-audit --no-deps --disable-pip --requirement constraints.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 .PHONY: run
 run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstration job.
