@@ -122,7 +122,10 @@ def upgrade(
     def task() -> int:
         from jobstatus_grpc.cli.failures import Refused
         from jobstatus_grpc.store import upgrade as upgrade_store
+        from jobstatus_grpc.telemetry import configure_logging
 
+        # The error tells what the log would warn of.
+        configure_logging("error", "auto")
         try:
             upgrade_store(database_url)
         except ValueError as error:

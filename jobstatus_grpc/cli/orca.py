@@ -88,6 +88,7 @@ def compare_orca(given: Orca) -> int:
         SourceFailed: ORCA's database does not answer, or does not let itself be read.
         StoreUnavailable: the store does not answer.
     """
+    configure_logging("error", "auto")
     jobs = 0
 
     def count(compared: int) -> None:
