@@ -260,9 +260,10 @@ def _disagreements(config: ServerConfig) -> Iterator[Violation]:
     if config.insecure or values.is_loopback(config.listen):
         return
     if not config.tls_cert_file:
-        yield Violation("tls_cert_file", f"is missing: {config.listen} is open to others; or set insecure")
+        words = f"is missing, and {config.listen} is open to others (or set insecure)"
+        yield Violation("tls_cert_file", words)
     if not config.authenticates:
-        words = f"or principals_file is missing: {config.listen} is open to others; or set insecure"
+        words = f"is missing, or principals_file, and {config.listen} is open to others (or set insecure)"
         yield Violation("jwt_keys_file", words)
 
 
