@@ -74,8 +74,12 @@ $(INTEROP_VENV)/.installed: pyproject.toml constraints.txt
 test-interop: $(INTEROP_VENV)/.installed ## Have the systems' own clients read what is written; installs them into .venv-interop.
 	$(INTEROP_VENV)/bin/pytest --interop $(or $(TEST),tests/interop)
 
+.PHONY: test-pooler
+test-pooler: install ## Run the tests through Debian's PgBouncer in transaction mode; TEST=file for some of them.
+	$(BIN)/pytest --pooler -n $(TEST_JOBS) --dist loadfile -k postgresql $(TEST)
+
 .PHONY: bench
-bench: install ## Measure the speed: ONLY=watch, reads, writes, growth or secure, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
+bench: install ## Measure the speed: ONLY=watch, reads, writes, growth, secure or sources, BENCH_SCALE=0.1 for a look, BENCH_JSON=file for the figures.
 	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m bench $(ONLY)
 
 .PHONY: check
@@ -83,7 +87,7 @@ check: verify-proto lint test ## All that must hold before a commit.
 
 .PHONY: audit
 audit: install ## Look for known vulnerabilities of what is installed.
-	$(BIN)/pip-audit --no-deps --disable-pip --requirement constraints.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 .PHONY: run
 run: install ## Serve on 127.0.0.1:50051, on ./jobstatus.db, with a demonstration job.

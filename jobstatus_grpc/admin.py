@@ -90,13 +90,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         looks = self.server.looks
         probes = {"/healthz": looks.alive, "/readyz": looks.ready}
-        if self.path == "/metrics":
-            self._answer(200, _METRICS_TYPE, looks.metrics())
-        elif self.path in probes:
-            well = probes[self.path]()
-            self._answer(200 if well else 503, _TEXT_TYPE, b"ok\n" if well else b"not ok\n")
-        else:
-            self._answer(404, _TEXT_TYPE, b"there are /metrics, /healthz and /readyz\n")
+        try:
+            if self.path == "/metrics":
+                answer = 200, _METRICS_TYPE, looks.metrics()
+            elif self.path in probes:
+                answer = (200, _TEXT_TYPE, b"ok\n") if probes[self.path]() else (503, _TEXT_TYPE, b"not ok\n")
+            else:
+                answer = 404, _TEXT_TYPE, b"there are /metrics, /healthz and /readyz\n"
+        except Exception:
+            # Who asks takes a connection without an answer for a dead process.
+            _log.warning("%s cannot be told", self.path, exc_info=True)
+            answer = 503 if self.path in probes else 500, _TEXT_TYPE, b"cannot be told; the log says why\n"
+        self._answer(*answer)
 
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)

@@ -161,6 +161,10 @@ class SharedMetrics:
         Of a hundred that have ended: the counts of one before them are given up, as at a new start.
         """
         mark_process_dead(pid, self.directory)  # type: ignore[no-untyped-call]
+        # One that was killed at its start may have left a file without a byte, past which none can be read.
+        for file in Path(self.directory).glob(f"*_{pid}.db"):
+            if not file.stat().st_size:
+                file.unlink()
         self._dead.append(pid)
         if len(self._dead) > _DEAD_KEPT:
             for file in Path(self.directory).glob(f"*_{self._dead.popleft()}.db"):

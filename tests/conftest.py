@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ from jobstatus_grpc.client import JobStatusClient
 from jobstatus_grpc.store import open_store, upgrade
 from jobstatus_grpc.store.base import JobStore
 
+# A shell has what it runs in the background ignore Ctrl-C, and so would every command started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Time is measured elsewhere: two slow cores are no finding.
 settings.register_profile(
     "here", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
@@ -34,6 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pooler", action="store_true", help="reach PostgreSQL through PgBouncer")
     parser.addoption("--interop", action="store_true", help="run tests/interop, in its own environment")
     parser.addoption("--full", action="store_true", help="run the whole fault suite, tests/faults/full too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a pooler cannot pass on."""
+    if config.getoption("--pooler"):
+        left_out = [item for item in items if item.get_closest_marker("session")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,8 @@ def test_a_server_that_is_not_there_leaves_with_4_and_a_hint() -> None:
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: ")
     assert hint == (
-        "hint: is a server running at 127.0.0.1:1? Start one: jobstatus serve --listen 127.0.0.1:1"
+        "hint: is a server running at 127.0.0.1:1? Start one: jobstatus serve --listen 127.0.0.1:1; "
+        "to one that encrypts, --tls or --ca-file"
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from bringing import bringing, states
 from moments import wait_until
 from orca import ERROR, PENDING, SUCCESS, OrcaDatabase, orca_granules
@@ -11,6 +13,7 @@ from postgres import PostgresServer
 from processes import run_command
 from terminals import Terminal
 
+from jobstatus_grpc.sources.orca import Standing
 from jobstatus_grpc.store.base import JobStore
 
 
@@ -49,6 +52,27 @@ def test_the_command_says_what_is_wrong_with_what_it_was_given(
     orca.close()
 
 
+def test_a_source_that_waits_for_another_one_says_so_once(
+    postgres_server: PostgresServer, store: JobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    orca = OrcaDatabase(postgres_server)
+    works, waits = "ORCA's jobs are brought in from", "another source brings in ORCA's jobs"
+
+    def told(words: str) -> int:
+        return sum(words in line for line in caplog.messages)
+
+    with ExitStack() as stack:
+        with bringing(store, orca):
+            wait_until(lambda: told(works) == 1, "one works")
+            turns: list[Standing] = []
+            stack.enter_context(bringing(store, orca, turns.append))
+            wait_until(lambda: len(turns) > 2, "the other one has looked more than once")
+            assert (told(works), told(waits)) == (1, 1)
+        wait_until(lambda: told(works) == 2, "the other one has taken over")
+    orca.close()
+
+
 def test_the_comparison_tells_what_differs(
     postgres_server: PostgresServer, store: JobStore, database_url: str, tmp_path: Path
 ) -> None:
@@ -64,7 +88,7 @@ def test_the_comparison_tells_what_differs(
         with bringing(store, orca):
             wait_until(lambda: "g-00002" in states(store), "it is there")
         done = run_command(*given, "--orca-secret-file", secret, "--compare")
-        assert (done.returncode, done.stdout) == (0, "1 jobs compared: no difference\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, "1 job compared: no difference\n"), done.stderr
         writer.update(first, "f-0", SUCCESS)
         writer.create(second)
         orca.execute("update orca.recovery_file set error_message = 'gone' where error_message = 'lost'")
@@ -77,5 +101,35 @@ def test_the_comparison_tells_what_differs(
         "job/c/g-00002: file 'f-0': error is 'gone' in ORCA, here 'lost'; "
         "file 'f-2': is not here; file 'f-1': is not in ORCA\n" in done.stdout
     )
-    assert "1 jobs compared: 3 differences" in done.stdout
+    assert "1 job compared: 3 differences" in done.stdout
+    orca.close()
+
+
+def test_the_command_takes_the_settings_of_a_server(
+    postgres_server: PostgresServer, store: JobStore, database_url: str, tmp_path: Path
+) -> None:
+    orca = OrcaDatabase(postgres_server)
+    (granule,) = orca_granules("job", 1, 1)
+    with orca.writer() as writer:
+        writer.create(granule)
+    with bringing(store, orca):
+        wait_until(lambda: "g-00000" in states(store), "it is there")
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        f'database_url = "{database_url}"\nsource_orca_url = "{orca.url}"\nsource_orca_project_id = "daac"\n'
+    )
+    compared: list[str] = []
+    for variables in ({}, {"JOBSTATUS_SOURCE_ORCA_PROJECT_ID": "other"}, {"JOBSTATUS_PROJECT_ID": "other"}):
+        done = run_command("source", "orca", "--compare", env={"JOBSTATUS_CONFIG": str(file)} | variables)
+        compared.append(done.stdout.splitlines()[-1])
+    assert compared == [
+        "1 job compared: no difference",
+        "1 job compared: 1 difference",
+        "1 job compared: no difference",
+    ]
+    file.write_text("source_orca_interval = [1]\nsource_orca_settle = []\n")
+    done = run_command("source", "orca", env={"JOBSTATUS_CONFIG": str(file)})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: source_orca_interval: is not a text")
+    assert "source_orca_settle: is not a text" in done.stderr
     orca.close()

@@ -205,6 +205,7 @@ def test_when_the_address_is_told_all_workers_listen_and_the_log_tells_them_apar
     assert sorted(told) == [f"worker {number} is process {pid}" for number, pid in enumerate(workers, 1)]
 
 
+@pytest.mark.session
 def test_every_worker_is_told_what_any_of_them_takes(database_url: str) -> None:
     with (
         # Of polling they would hear too late.

@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 import grpc
+import pytest
 from folded import Frame
 from google.protobuf.timestamp_pb2 import Timestamp
 from processes import ServerProcess
@@ -21,6 +22,7 @@ def seconds(moment: Timestamp) -> float:
     return moment.ToMicroseconds() / 1e6
 
 
+@pytest.mark.session
 def test_a_silent_stream_beats_as_often_as_it_was_asked_to_and_tells_how_well_informed_it_is(
     shared_server: ServerProcess, shared_client: JobStatusClient, job_id: str
 ) -> None:

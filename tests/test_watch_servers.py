@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2
+import pytest
 from moments import wait_until
 from postgres import LISTENING, MUTE, PostgresServer
 from processes import ServerProcess
@@ -41,6 +42,7 @@ def listening(server: PostgresServer, url: str, number: int) -> Callable[[], boo
     return lambda: server.execute(query, (make_url(url).database,))[0][0] == number
 
 
+@pytest.mark.session
 def test_what_one_server_takes_reaches_the_watchers_of_another_without_polling(database_url: str) -> None:
     with (
         ServerProcess(database_url, **NEVER) as one,

@@ -30,7 +30,6 @@ app.add_typer(source, name="source")
 
 
 _WITHOUT_SERVER = ("serve", "config")
-_WITH_DATABASE = {"db": ("upgrade", "prune"), "source": ("orca",)}
 _GRANULE_STATES = ("unspecified", "pending", "staged", "succeeded", "failed")
 _JOB_STATES = ("unspecified", "pending", "running", "succeeded", "failed")
 
@@ -44,15 +43,11 @@ def _root(
         typer.echo(f"jobstatus {installed_version('jobstatus-grpc')}")
         raise typer.Exit
     # What neither an option nor a variable says.
-    if context.invoked_subcommand in _WITH_DATABASE:
-        from jobstatus_grpc.config import database_settings
+    command = context.invoked_subcommand
+    if command not in (None, *_WITHOUT_SERVER):
+        from jobstatus_grpc.cli.filed import filed_options
 
-        commands = dict.fromkeys(_WITH_DATABASE[context.invoked_subcommand], database_settings(os.environ))
-        context.default_map = {context.invoked_subcommand: commands}
-    elif context.invoked_subcommand not in (None, *_WITHOUT_SERVER):
-        from jobstatus_grpc.config import client_settings
-
-        context.default_map = {context.invoked_subcommand: client_settings(os.environ)}
+        context.default_map = {command: filed_options(command, os.environ)}
 
 
 @app.command()
@@ -127,7 +122,10 @@ def upgrade(
     def task() -> int:
         from jobstatus_grpc.cli.failures import Refused
         from jobstatus_grpc.store import upgrade as upgrade_store
+        from jobstatus_grpc.telemetry import configure_logging
 
+        # The error tells what the log would warn of.
+        configure_logging("error", "auto")
         try:
             upgrade_store(database_url)
         except ValueError as error:

@@ -56,6 +56,8 @@ def calling(command: Callable[..., Task]) -> Callable[..., Task]:
         task = command(**given)
 
         def go() -> int:
+            # gRPC's core writes lines of its own beside the error that tells the same; it looks when loaded.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             from jobstatus_grpc.cli.connection import going
 
             with going(way):

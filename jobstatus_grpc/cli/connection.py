@@ -111,5 +111,8 @@ def _hint(error: JobStatusRpcError, server: str) -> str:
             ":" in address for address in server.split(",")
         ):
             return f"a server's address is HOST:PORT, as 127.0.0.1:50051; this was '{server}'"
-        return f"is a server running at {server}? Start one: jobstatus serve --listen {server}"
+        return (
+            f"is a server running at {server}? Start one: jobstatus serve --listen {server}; "
+            "to one that encrypts, --tls or --ca-file"
+        )
     return _HINTS.get(error.reason) or _CODE_HINTS.get(error.code, "")

@@ -10,6 +10,7 @@ from jobstatus_grpc.cli.failures import Refused
 from jobstatus_grpc.config import age
 from jobstatus_grpc.retention import prune
 from jobstatus_grpc.store import open_store
+from jobstatus_grpc.telemetry import configure_logging
 
 _SQLITE = "sqlite:///"
 
@@ -22,6 +23,8 @@ def prune_database(database_url: str, changes_older_than: str, jobs_older_than: 
         SchemaMismatch: the database's schema is not one this program works with.
         StoreUnavailable: the database does not answer.
     """
+    # The error tells what the log would warn of.
+    configure_logging("error", "auto")
     changes = _age("--changes-older-than", changes_older_than)
     jobs = _age("--jobs-older-than", jobs_older_than)
     if not changes and not jobs:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from jobstatus_grpc.cli.terminal import clean
-from jobstatus_grpc.errors import InvalidRequest, JobStatusError, Unavailable, Violation
+from jobstatus_grpc.errors import InvalidRequest, JobStatusError, StoreUnavailable, Unavailable, Violation
 from jobstatus_grpc.redaction import told, words_of
 
 JOB_FAILED: Final = 1  # Of a command that watches or waits.
@@ -56,13 +56,22 @@ def exit_status(error: Exception) -> int:
     if isinstance(error, InvalidRequest):
         return _say(error, f"{error} ({error.reason})", USAGE, error.violations)
     if isinstance(error, JobStatusError):
-        return _say(error, f"{error} ({error.reason})", SERVER if isinstance(error, Unavailable) else USAGE)
+        message = f"{error}{_cause(error)} ({error.reason})"
+        return _say(error, message, SERVER if isinstance(error, Unavailable) else USAGE)
     if isinstance(error, Refused):
         return _say(error, str(error), USAGE)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return _say(error, f"{name}{error.strerror or error}", USAGE)
     return _rpc_status(error)
+
+
+def _cause(error: JobStatusError) -> str:
+    """Return what the database said, for an error that does not tell it itself."""
+    if not isinstance(error, StoreUnavailable) or error.__cause__ is None:
+        return ""
+    said = getattr(error.__cause__, "orig", None) or error.__cause__
+    return f": {words_of(said).partition(chr(10))[0]}"
 
 
 def _rpc_status(error: Exception) -> int:

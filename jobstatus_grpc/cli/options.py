@@ -100,6 +100,33 @@ OrcaSecretFile = Annotated[
         help="The JSON of ORCA's secret, which names its database and a role.",
     ),
 ]
+OrcaProject = Annotated[
+    str,
+    typer.Option(
+        "--project-id",
+        envvar="JOBSTATUS_SOURCE_ORCA_PROJECT_ID",
+        metavar="ID",
+        help="The project of its jobs; empty means default.",
+    ),
+]
+OrcaInterval = Annotated[
+    float,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_INTERVAL",
+        min=0.05,
+        metavar="SECONDS",
+        help="How often open jobs are read.",
+    ),
+]
+OrcaSettle = Annotated[
+    float,
+    typer.Option(
+        envvar="JOBSTATUS_SOURCE_ORCA_SETTLE",
+        min=0.0,
+        metavar="SECONDS",
+        help="For how long no granule comes to a complete job.",
+    ),
+]
 
 Tls = Annotated[
     bool,

@@ -88,6 +88,7 @@ def compare_orca(given: Orca) -> int:
         SourceFailed: ORCA's database does not answer, or does not let itself be read.
         StoreUnavailable: the store does not answer.
     """
+    configure_logging("error", "auto")
     jobs = 0
 
     def count(compared: int) -> None:
@@ -105,7 +106,9 @@ def compare_orca(given: Orca) -> int:
         more = sum(1 for _ in differences)
     if more:
         say(f"and {more} more")
-    say(f"{jobs} jobs compared: {f'{len(shown) + more} differences' if shown else 'no difference'}")
+    found = len(shown) + more
+    differ = f"{found} difference{'' if found == 1 else 's'}" if found else "no difference"
+    say(f"{jobs} job{'' if jobs == 1 else 's'} compared: {differ}")
     return DIFFERENT if shown else 0
 
 

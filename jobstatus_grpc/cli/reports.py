@@ -85,7 +85,7 @@ def _request(line: bytes) -> tuple[str, Request]:
         ParseDict(body, request)
     except ParseError as error:
         # Below its first line it lists every field there is.
-        raise Refused(f"{name}: {str(error).splitlines()[0]}") from error
+        raise Refused(f"{name}: {str(error).splitlines()[0].rstrip('.')}") from error
     return name, request
 
 

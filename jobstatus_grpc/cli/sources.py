@@ -29,14 +29,9 @@ def orca(
     ],
     orca_url: options.OrcaUrl = "",
     orca_secret_file: options.OrcaSecretFile = "",
-    project_id: options.Project = "",
-    interval: Annotated[
-        float, typer.Option(min=0.05, metavar="SECONDS", help="How often open jobs are read.")
-    ] = 1.0,
-    settle: Annotated[
-        float,
-        typer.Option(min=0.0, metavar="SECONDS", help="For how long no granule comes to a complete job."),
-    ] = 60.0,
+    project_id: options.OrcaProject = "",
+    interval: options.OrcaInterval = 1.0,
+    settle: options.OrcaSettle = 60.0,
     compare: Annotated[
         bool, typer.Option("--compare", help="Only say what differs; exit with 0 if nothing does.")
     ] = False,
@@ -44,7 +39,7 @@ def orca(
     """Bring in the jobs of an ORCA database, live, by a role that may only read it.
 
     However many run, one of them works, and another takes over when it ends. With --compare the exit status
-    is 1 if something differs.
+    is 1 if something differs; what does is looked at again for a quarter of a minute first.
     """
 
     def task() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -209,17 +209,23 @@ def client_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
     return found
 
 
-def database_settings(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what the file of settings tells the commands that look after the database.
+def filed_settings(environ: Mapping[str, str], names: Iterable[str]) -> Mapping[str, str]:
+    """Return what the file of settings tells a command that is no server, of the settings of these names.
 
     Raises:
-        ConfigInvalid: the file cannot be read, or the URL is no text.
+        ConfigInvalid: the file cannot be read, or names every value of theirs that is none.
     """
-    found = read_settings(environ.get(FILE_VARIABLE, "")).get("database_url")
-    try:
-        return {} if found is None else {"database_url": text_of(found)}
-    except ValueError as error:
-        raise ConfigInvalid([Violation("database_url", str(error))]) from None
+    filed = read_settings(environ.get(FILE_VARIABLE, ""))
+    found, faults = {}, []
+    for name in names:
+        try:
+            if name in filed:
+                found[name] = text_of(filed[name])
+        except ValueError as error:
+            faults.append(Violation(name, str(error)))
+    if faults:
+        raise ConfigInvalid(faults)
+    return found
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Violation]:
@@ -254,9 +260,10 @@ def _disagreements(config: ServerConfig) -> Iterator[Violation]:
     if config.insecure or values.is_loopback(config.listen):
         return
     if not config.tls_cert_file:
-        yield Violation("tls_cert_file", f"is missing: {config.listen} is open to others; or set insecure")
+        words = f"is missing, and {config.listen} is open to others (or set insecure)"
+        yield Violation("tls_cert_file", words)
     if not config.authenticates:
-        words = f"or principals_file is missing: {config.listen} is open to others; or set insecure"
+        words = f"is missing, or principals_file, and {config.listen} is open to others (or set insecure)"
         yield Violation("jwt_keys_file", words)
 
 

@@ -33,8 +33,9 @@ def read_settings(path: str) -> Mapping[str, Any]:
         raise ConfigInvalid([Violation(path or DEFAULT_FILE, error.strerror or "cannot be read")]) from None
     except ValueError as error:
         # A decoder's words may repeat what it met: a secret, where a quotation mark is missing.
-        where = str(error).rpartition("(")[2].rstrip(")") if "(at line" in str(error) else "it is not UTF-8"
-        raise ConfigInvalid([Violation(path or DEFAULT_FILE, f"is not TOML: {where}")]) from None
+        where = str(error).rpartition("(")[2].rstrip(")")
+        words = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"wrong {where}"
+        raise ConfigInvalid([Violation(path or DEFAULT_FILE, f"is not TOML: {words}")]) from None
 
 
 def text_of(value: object) -> str:

@@ -139,8 +139,12 @@ class OrcaSource:
         """Wait for the lease, and follow by its right."""
         name = f"orca/{identity.system}/{identity.database}"
         self._store.prepare()
+        waiting = False
         while (lease := self._store.take_lease(name, LEASE_SECONDS)) is None:
             self._tell(Standing(False))
+            if not waiting:
+                _log.info("another source brings in ORCA's jobs; this one waits for it to end")
+            waiting = True
             if self._stopped.wait(TAKE_INTERVAL):
                 return
         with (

@@ -44,6 +44,7 @@ def clocked_store(database_url: str, set_clock: Callable[[int], None]) -> Iterat
         opened.close()
 
 
+@pytest.mark.session
 def test_what_a_clock_does_shows_in_the_time_of_the_last_report_and_not_in_the_order_of_the_log(
     clocked_store: JobStore, database_url: str, set_clock: Callable[[int], None]
 ) -> None:

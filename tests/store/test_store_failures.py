@@ -385,7 +385,7 @@ def test_the_migration_finds_what_has_failed_before_it(store: JobStore, database
     with connected(database_url) as connection:
         connection.exec_driver_sql("drop index granule_jobs_idx")
         connection.exec_driver_sql("alter table granule drop column files")
-        for name in ("failed_granule", "failure_reason", "granule_file"):
+        for name in ("failed_granule", "failure_reason", "granule_file", "source_lease"):
             connection.exec_driver_sql(f"drop table {name}")
         connection.exec_driver_sql("alter table job drop column tally")
         connection.exec_driver_sql("update alembic_version set version_num = '1_2'")

@@ -18,6 +18,8 @@ from jobstatus_grpc.model import JobKey, NewsMode
 from jobstatus_grpc.store import open_store
 from jobstatus_grpc.store.base import JobStore, News, NewsSource
 
+pytestmark = pytest.mark.session
+
 LISTENING = "lower(left(query, 6)) = 'listen'"
 
 # Half a second at the end of each transaction that appends to a history, before its commit.

@@ -104,9 +104,13 @@ def test_the_key_columns_are_ordered_by_bytes_whatever_the_locale(postgres_url: 
         ("failed_granule", "granule_id"),
         ("granule", "collection_id"),
         ("granule", "granule_id"),
+        ("granule_file", "collection_id"),
+        ("granule_file", "file_name"),
+        ("granule_file", "granule_id"),
         ("job", "job_id"),
         ("job", "parent_job_id"),
         ("job", "project_id"),
+        ("source_lease", "name"),
     ]
 
 

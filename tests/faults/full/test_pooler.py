@@ -23,11 +23,6 @@ from jobstatus_grpc.client import JobStatusClient
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs the Debian package pgbouncer")
 
 TESTS: Final = Path(__file__).parents[2]
-# What is about notifications, about servers that are stopped, or sets up sessions, is not for a pooler.
-CONTRACT: Final = (
-    *("arrays", "batches", "changes", "concurrency", "deletion", "documents", "failures", "first_pages"),
-    *("lists", "lossless", "pages", "plans", "pruning", "reports", "together", "trees"),
-)
 
 
 @pytest.fixture
@@ -40,10 +35,9 @@ def pooled_url(postgres_url: str, postgres_server: PostgresServer) -> Iterator[s
 
 
 def test_the_store_keeps_its_contract(tmp_path: Path) -> None:
-    files = [str(TESTS / "store" / f"test_store_{name}.py") for name in CONTRACT]
     command = [sys.executable, "-m", "pytest", "--pooler", "-q", "-x", "-k", "postgresql"]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner", *files],
+        [*command, "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner", str(TESTS / "store")],
         capture_output=True,
         text=True,
         check=False,
