@@ -191,7 +191,9 @@ class Watcher:
             return token
         if on_purpose and self._role is Role.RESTLESS and not self._goal.near.is_set():
             earlier = checker.tokens()
-            return random.choice(earlier) if earlier and random.random() >= _ANEW else b""
+            # Whatever is drawn, each has gone on from a token once.
+            anew = checker.seen["resumes"] and random.random() < _ANEW
+            return random.choice(earlier) if earlier and not anew else b""
         return checker.token
 
     def _pages(self) -> Iterator[pb.GetJobStatusResponse]:

@@ -200,7 +200,9 @@ def test_no_row_of_orca_stops_the_others(store: JobStore, orca: OrcaDatabase) ->
         writer.create(many)
         writer.create(wordy)
         writer.create(odd)
-        orca.execute("update orca.recovery_file set status_id = 4 where filename <> 'f-1000'")
+        orca.execute(
+            "update orca.recovery_file set status_id = 4 where job_id = 'many files' and filename <> 'f-1000'"
+        )
         orca.execute(
             "update orca.recovery_file set status_id = 3, error_message = repeat('\u00e4', 3000) "
             "where job_id = 'many words'"

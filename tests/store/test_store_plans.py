@@ -27,7 +27,15 @@ from jobstatus_grpc.model import (
     Report,
 )
 from jobstatus_grpc.store import open_store, upgrade
-from jobstatus_grpc.store.base import FirstPage, GranuleQuery, JobPage, JobQuery, JobStore, StoredJob
+from jobstatus_grpc.store.base import (
+    FilePlace,
+    FirstPage,
+    GranuleQuery,
+    JobPage,
+    JobQuery,
+    JobStore,
+    StoredJob,
+)
 from jobstatus_grpc.store.sql import SqlJobStore
 
 # The small one has more of everything than any call looks at: a list looks at 10,000 jobs.
@@ -104,6 +112,10 @@ class Filled(NamedTuple):
         """Read a granule with its files."""
         read = self.store.read_granule(_BIG._replace(job_id=job_id), GranuleKey(COLLECTION, name))
         assert (read.job, len(read.files)) == (_BIG, files)
+
+    def read_files(self) -> None:
+        """Read the files of the granules that are new."""
+        assert len(self.store.read_files(_BIG, FilePlace(COLLECTION, "new", ""))) == 3000
 
     def renew_lease(self) -> None:
         """Take a lease that was given back, and keep it."""
@@ -212,6 +224,7 @@ _CALLS: Final[Mapping[str, Callable[[Filled], object]]] = {
     "read_granule": lambda filled: filled.read_granule(_BIG.job_id, name_of(0, "new"), 10),
     "read_granule, without files": lambda filled: filled.read_granule(_BIG.job_id, name_of(2)),
     "read_granule, of any job": lambda filled: filled.read_granule("", name_of(2)),
+    "read_files": lambda filled: filled.read_files(),
     "take_lease": lambda filled: filled.store.take_lease("orca", 0),
     "renew_lease": lambda filled: filled.renew_lease(),
     "prune_changes": lambda filled: filled.store.prune_changes(_FUTURE, filled.big.job_pk - 1),
