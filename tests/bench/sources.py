@@ -80,6 +80,9 @@ def _measure_open(
     source = SourceCommand(url, orca, _INTERVAL, 60.0)
     stack.callback(source.kill)
     draw = random.Random(1)
+    there = "select coalesce(sum(pending_count), 0) from job where left(job_id, 5) = 'open-'"
+    count = sum(map(len, jobs.values()))
+    wait_until(lambda: run(url, there)[0][0] == count, "all of them have come", 120)
     with _watching(client, names[:_WATCHED]) as watched:
         changing = [granule for name in names[:_WATCHED] for granule in jobs[name][:50]]
         draw.shuffle(changing)
