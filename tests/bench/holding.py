@@ -76,7 +76,8 @@ def _crowd(address: str, pid: int, watchers: int) -> tuple[float, float, float]:
 def _measure_frozen(stage: Stage, stack: ExitStack) -> None:
     """Have a tenth of the watchers stop to read for a while."""
     frozen, seconds = 20, max(20.0, stage.seconds(60))
-    server = stack.enter_context(BenchedServer(stage.database()))
+    # A server lets go of who does not read for half a minute; this one holds them to the end.
+    server = stack.enter_context(BenchedServer(stage.database(), write_timeout="600"))
     reporters = stack.enter_context(Worker("bench.reporters"))
     crowd = stack.enter_context(Worker("bench.crowd"))
     reporters.call("create", address=server.address, keys=_JOB, granules=10)

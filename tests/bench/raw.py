@@ -82,24 +82,27 @@ class RawServer:
         """
         loop = asyncio.get_running_loop()
         topics = [self._topics[request] for request in sorted(self._topics)]
-        body = [self._change(number, message_bytes) for number in range(changes)]
+
+        def made(report: int) -> list[bytes]:
+            # Numbered as a job's are that has had so many reports: the larger a number, the more bytes.
+            message = str(report).rjust(message_bytes, "-")
+            return [self._change(report * changes + index, message) for index in range(changes)]
+
+        body = made(revision)
         begun = loop.time()
         for number in range(count):
             await asyncio.sleep(max(0.0, begun + number / rate - loop.time()))
             if changes == 1:
                 # For its time. It is one in a thousand writes; of larger frames it would be a cost.
-                body = [self._change(number, message_bytes)]
+                body = made(revision)
             revision += 1
             totals = Totals(0, 0, changes, 0, 0)
             topics[number % len(topics)].publish(self._encoder.changes(body, revision, totals, _TOKEN))
         return revision
 
-    def _change(self, number: int, message_bytes: int) -> bytes:
-        now = time.time_ns() // 1000
-        message = str(number).rjust(message_bytes, "-")
-        granule = Granule(
-            "", f"granule-{number:06}", GranuleState.STAGED, None, 1, None, message, None, None, now, number
-        )
+    def _change(self, number: int, message: str) -> bytes:
+        now, name = time.time_ns() // 1000, f"granule-{number % 1000:06}"
+        granule = Granule("", name, GranuleState.STAGED, None, 1, None, message, None, None, now, number)
         change = Change(number + 1, 0, now, granule, GranuleState.STAGED, Totals())
         return self._encoder.change(change)
 
