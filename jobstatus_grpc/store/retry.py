@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobstatus_grpc.errors import DeadlineExceeded, StoreFull, StoreUnavailable
+from jobstatus_grpc.errors import DeadlineExceeded, SchemaMismatch, StoreFull, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -106,6 +106,7 @@ def _is_mendable(error: Exception) -> bool:
 
     Raises:
         StoreFull: the error says so.
+        SchemaMismatch: the file is no database.
         Exception: the error itself, if it is no failure of the database but a mistake of ours.
     """
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated):
@@ -131,6 +132,8 @@ def _is_mendable(error: Exception) -> bool:
 def _is_mendable_sqlite(error: Exception, code: int) -> bool:
     if code == sqlite3.SQLITE_FULL:
         raise StoreFull from error
+    if code == sqlite3.SQLITE_NOTADB:
+        raise SchemaMismatch("the database's file is not one of SQLite's") from error
     if code in _MENDABLE_SQLITE:
         return True
     if code == sqlite3.SQLITE_IOERR:
