@@ -69,7 +69,8 @@ def test_an_owner_that_stops_in_the_middle_of_a_transaction_holds_nobody_up(
         first.kill(signal.SIGSTOP)
         connection.exec_driver_sql("commit")
         second = sources.enter_context(started(postgres_url, orca))
-        wait_until(lambda: states(store) == {"g-00000": ("STAGED", 1)}, "another has taken over", 15)
+        # Within ten seconds of its start.
+        wait_until(lambda: states(store) == {"g-00000": ("STAGED", 1)}, "another has taken over", 20)
         writer.update(one, "f-0", SUCCESS)
         wait_until(lambda: states(store) == {"g-00000": ("SUCCEEDED", 1)}, "it goes on")
         first.process.send_signal(signal.SIGCONT)

@@ -122,7 +122,7 @@ def test_one_of_several_sources_works_and_another_takes_over(store: JobStore, or
         assert len(active) == 1
         active[0].stop()
         writer.create(second)
-        wait_until(lambda: "g-00001" in states(store), "the other has taken over", 10)
+        wait_until(lambda: "g-00001" in states(store), "the other has taken over")
 
 
 def test_a_job_that_somebody_asks_for_is_read_at_once(store: JobStore, orca: OrcaDatabase) -> None:
@@ -134,17 +134,18 @@ def test_a_job_that_somebody_asks_for_is_read_at_once(store: JobStore, orca: Orc
             writer.update(granule, "f-0", STAGED)
             wait_until(lambda: source._following is not None, "it works")
             source.ask("job")
-            wait_until(lambda: states(store)["g-00000"][0] == "STAGED", "it was read", 3)
+            wait_until(lambda: states(store)["g-00000"][0] == "STAGED", "it was read")
 
 
 def test_however_many_ask_it_is_not_read_more_often_than_it_may(store: JobStore, orca: OrcaDatabase) -> None:
     turns: list[Standing] = []
     with bringing(store, orca, turns.append, interval=3600) as source:
         wait_until(lambda: bool(turns) and not turns[-1].filling, "the back-fill has ended")
-        before, end = len(turns), time.monotonic() + 1
-        while time.monotonic() < end:
+        before, begun = len(turns), time.monotonic()
+        while len(turns) - before < 5:
             source.ask("job")
-        assert 1 < len(turns) - before <= 11
+        # The first may have begun before.
+        assert len(turns) - before <= (time.monotonic() - begun) / 0.1 + 1
 
 
 def test_a_job_that_is_deleted_here_comes_back_whole_when_something_of_it_changes(
