@@ -12,6 +12,7 @@ from test_verify_deliveries import job_only, latest
 
 from jobstatus import v1 as pb
 from jobstatus_grpc.verify import Asked, Checker, Guarantee, Minutes
+from jobstatus_grpc.verify.minutes import Difference, Minute
 
 
 def read(pages: list[pb.GetJobStatusResponse], rest: list[Step], **options: object) -> Checker:
@@ -126,3 +127,21 @@ def test_watchers_may_differ_once_the_history_has_changed() -> None:
     play(stream(), Checker(minutes=minutes, watcher="one"))
     lost = play(steps, Checker(minutes=minutes, watcher="two", collect=True))
     assert not lost.breaches
+
+
+def test_who_holds_no_granules_is_no_witness_of_them_in_another_history() -> None:
+    minutes = Minutes()
+
+    def held(watcher: str, token: bytes, digest: int | None) -> Difference | None:
+        minute = Minute((0, 15, 0, 9, 0), digest, Guarantee.COMPLETE, "", 0)
+        return minutes.held(watcher, minutes.number_of(watcher), 89, token, minute)
+
+    assert held("one", b"as it was restored", 1) is None
+    minutes.change_history()
+    assert held("two", b"as it was lost", 2) is None
+    # The counts are the same in both, and the granules are not.
+    assert held("three", b"as it was restored", None) is None
+    assert held("four", b"as it was restored", 1) is None
+    found = held("five", b"as it was restored", 3)
+    assert found is not None
+    assert found.certain

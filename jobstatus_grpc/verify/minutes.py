@@ -82,7 +82,8 @@ class Minutes:
             if known is not None and known.witnesses != bit:
                 self.compared += 1
             if known is None or _agree(known, minute):
-                self._keep(revision, token, _joined(near, minute._replace(first=watcher, witnesses=bit)))
+                own = minute._replace(first=watcher, witnesses=bit)
+                self._keep(revision, _joined(near, own), token, _joined(same, own))
                 return None
         words = (
             f"at revision {revision} this watcher holds {_words(minute)}, "
@@ -103,12 +104,13 @@ class Minutes:
             self.history_changed = True
             self._by_revision.clear()
 
-    def _keep(self, revision: int, token: bytes, minute: Minute) -> None:
-        self._by_revision[revision] = minute
+    def _keep(self, revision: int, near: Minute, token: bytes, same: Minute) -> None:
+        """Keep what is known of a revision, in whatever history, and of the history that a token tells."""
+        self._by_revision[revision] = near
         if len(self._by_revision) > _KEPT:
             del self._by_revision[next(iter(self._by_revision))]
         if token:
-            self._by_token[token] = minute
+            self._by_token[token] = same
             if len(self._by_token) > _KEPT:
                 del self._by_token[next(iter(self._by_token))]
 
