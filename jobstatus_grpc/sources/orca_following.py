@@ -37,6 +37,8 @@ _JOBS_TOGETHER: Final = 100
 _GRANULES_TOGETHER: Final = 10_000
 _WALKED_JOBS: Final = 5_000
 _LISTED_JOBS: Final = 500
+# Granules and files that are reported together: many times as many take longer than a call may.
+_REPORTED_ROWS: Final = 5_000
 # How many granules are looked up one by one, rather than all of their job.
 _LOOKED_UP: Final = 20
 
@@ -319,10 +321,11 @@ class OrcaFollowing:
             requested = max(row.request_time for row in rows)
             latest = max(requested, *(row.completion_time or 0 for row in rows))
             job.note_rows(rows)
-            result = self._write(job, list(map(granule_report, rows)), False if job.complete else None)
-            if result is not None:
-                moments = [_moment(each, self._zero, now) for each in (requested, latest)]
-                job.note_result(result, *([now, now] if live else moments))
+            moments = [_moment(each, self._zero, now) for each in (requested, latest)]
+            for part in _parts(rows):
+                result = self._write(job, list(map(granule_report, part)), False if job.complete else None)
+                if result is not None:
+                    job.note_result(result, *([now, now] if live else moments))
 
         list(self._executor.map(report, found))
 
@@ -407,6 +410,20 @@ def _look(snapshot: OrcaSnapshot, marks: Sequence[Mark]) -> Look:
     limit = _GRANULES_TOGETHER // len(marks)
     rows = snapshot.with_files(snapshot.changed(marks, limit))
     return Look(snapshot.horizon, limit, _by_job(rows))
+
+
+def _parts(rows: Iterable[GranuleRow]) -> Iterator[Sequence[GranuleRow]]:
+    """Yield rows in parts, none of them empty, that a store writes well within its time."""
+    part: list[GranuleRow] = []
+    size = 0
+    for row in rows:
+        if part and size + 1 + len(row.files) > _REPORTED_ROWS:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += 1 + len(row.files)
+    if part:
+        yield part
 
 
 def _by_job(rows: Iterable[GranuleRow]) -> Mapping[str, Sequence[GranuleRow]]:

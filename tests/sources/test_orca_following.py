@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +11,10 @@ import pytest
 from bringing import JOB
 from orca import STAGED, OrcaDatabase, orca_granules
 from postgres import PostgresServer
+from stored import first_position, history
 
 from jobstatus_grpc.errors import LeaseLost
-from jobstatus_grpc.model import JobKey, JobState
+from jobstatus_grpc.model import Granule, JobKey, JobState
 from jobstatus_grpc.sources import orca_database
 from jobstatus_grpc.sources.orca_following import OrcaFollowing, Pace
 from jobstatus_grpc.store.base import JobStore, Lease
@@ -166,3 +168,16 @@ def test_a_job_that_was_deleted_here_comes_back_whole_however_much_of_it_has_cha
     following.turn(time.monotonic())
     totals = store.read_job(JOB).job.totals
     assert (totals.pending, totals.staged) == (2, 1)
+
+
+def test_a_large_job_is_reported_in_parts_each_of_which_the_store_takes_in_its_time(
+    store: JobStore, database_url: str, orca: OrcaDatabase, owners: Owners
+) -> None:
+    orca.fill(1, 1_900, 10)
+    following = owners.next()
+    following.fill()
+    (stored,) = store.read_jobs([JobKey(JOB.project_id, "job-00000001")]).values()
+    assert stored.job.totals.succeeded == 1_900
+    log = history(store, stored.job_pk, first_position(database_url, stored.job_pk))
+    together = Counter(change.commit_id for change in log if isinstance(change.item, Granule))
+    assert sorted(together.values()) == [84, 454, 454, 454, 454]
