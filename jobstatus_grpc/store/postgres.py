@@ -32,7 +32,7 @@ from jobstatus_grpc.store.postgres_failures import PostgresFailures
 from jobstatus_grpc.store.postgres_files import PostgresFiles
 from jobstatus_grpc.store.postgres_news import PostgresNews, Silence
 from jobstatus_grpc.store.queries import Ask, Query
-from jobstatus_grpc.store.retry import milliseconds, retry
+from jobstatus_grpc.store.retry import BUDGET, milliseconds, retry
 from jobstatus_grpc.store.sql import SqlJobStore
 from jobstatus_grpc.store.watchdog import Watchdog
 
@@ -45,13 +45,15 @@ _BY_INDEX: Final = (
     "set local enable_seqscan = off; set local enable_sort = off; set local enable_incremental_sort = off; "
     "set local jit = off"
 )
+# What a transaction may take beyond the end of the trying, in seconds, before its connection is given up.
+_GRACE: Final = 2.0
 # Set for each transaction, since behind a pooler the session is shared. A client that stops in the middle of
-# one gives its locks back.
+# one gives its locks back as soon as nobody who is at work could still hold them.
 _BEGIN: Final = f"""
 begin isolation level read committed;
 set local lock_timeout = :lock_timeout;
 set local statement_timeout = :statement_timeout;
-set local idle_in_transaction_session_timeout = 10000;
+set local idle_in_transaction_session_timeout = {round((BUDGET + _GRACE) * 1000)};
 {_BY_INDEX};
 """
 _BEGIN_READ: Final = (
@@ -59,8 +61,6 @@ _BEGIN_READ: Final = (
     f"set local idle_in_transaction_session_timeout = 60000; {_BY_INDEX}"
 )
 
-# What a transaction may take beyond the end of the trying, in seconds, before its connection is given up.
-_GRACE: Final = 2.0
 _PAGE_LIMIT: Final = 5.0
 
 _GRANULE_NAMES: Final = [column.name for column in rows.GRANULE_COLUMNS]
@@ -280,8 +280,6 @@ class PostgresJobStore(SqlJobStore):
         return found[0][0], {granule.key: granule for granule in granules}
 
     def hold_lease(self, connection: Connection, lease: Lease) -> bool:
-        # One that is stopped here would keep the next owner waiting.
-        connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 3000")
         return leases.is_held(connection, lease, leases.SHARED)
 
     def insert_jobs(self, connection: Connection, jobs: Sequence[rows.Row]) -> Mapping[JobKey, int]:

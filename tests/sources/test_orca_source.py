@@ -122,7 +122,7 @@ def test_one_of_several_sources_works_and_another_takes_over(store: JobStore, or
         assert len(active) == 1
         active[0].stop()
         writer.create(second)
-        wait_until(lambda: "g-00001" in states(store), "the other has taken over")
+        wait_until(lambda: "g-00001" in states(store), "the other has taken over", 10)
 
 
 def test_a_job_that_somebody_asks_for_is_read_at_once(store: JobStore, orca: OrcaDatabase) -> None:
@@ -134,7 +134,7 @@ def test_a_job_that_somebody_asks_for_is_read_at_once(store: JobStore, orca: Orc
             writer.update(granule, "f-0", STAGED)
             wait_until(lambda: source._following is not None, "it works")
             source.ask("job")
-            wait_until(lambda: states(store)["g-00000"][0] == "STAGED", "it was read")
+            wait_until(lambda: states(store)["g-00000"][0] == "STAGED", "it was read", 3)
 
 
 def test_however_many_ask_it_is_not_read_more_often_than_it_may(store: JobStore, orca: OrcaDatabase) -> None:

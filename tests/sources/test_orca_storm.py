@@ -117,6 +117,7 @@ def test_a_busy_database_is_brought_in_whole_through_kills_and_stops(
                 or all(each.done() for each in living)
             ),
             "another has taken over",
+            12,
         )
         source.process.send_signal(signal.SIGCONT)
         for each in living:
