@@ -50,7 +50,7 @@ class Standing(NamedTuple):
         filled: how many granules the back-fill has looked at.
         granules: how many there are, as ORCA's statistics have it.
         filling: whether the back-fill has not ended.
-        followed: how many jobs are not complete.
+        followed: how many jobs are read by themselves: those that are open, or were not long ago.
     """
 
     active: bool

@@ -134,7 +134,7 @@ class OrcaFollowing:
 
     @property
     def followed(self) -> int:
-        """How many jobs are not complete."""
+        """How many jobs are read by themselves: those that are open, or were not long ago."""
         return len(self._jobs)
 
     def ask(self, job_id: str) -> None:
