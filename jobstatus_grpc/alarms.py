@@ -45,8 +45,8 @@ class Alarm:
 
     def tell(self) -> None:
         """Wake who waits for news."""
-        if self._hears:
-            self.ring()
+        if self._hears and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def ring(self) -> None:
         """Wake who waits."""

@@ -190,8 +190,9 @@ class Feed:
         """
         frame = self._frames.get((position, delivery))
         if frame is None and self.goes_on_from(position):
-            start = position.revision - self._base.revision
-            entries = list(islice(self._entries, start, None))
+            # From the end, where watchers are: a deque gives what lies in its middle only by going there.
+            entries = list(islice(reversed(self._entries), self.head.revision - position.revision))
+            entries.reverse()
             frame = self._reading.frame(delivery, self.key, self.stored.job_pk, entries)
             self._frames[position, delivery] = frame
         return frame

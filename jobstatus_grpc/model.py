@@ -73,6 +73,9 @@ class Delivery(Enum):
     LATEST = "latest"  #: At a pace: each granule that changed once, as it is now.
     NONE = "none"  #: At a pace: the job's own changes and the totals, no granules.
 
+    # Enum's is a function of Python, and every frame of every stream is found by its delivery.
+    __hash__ = object.__hash__
+
 
 class JobKey(NamedTuple):
     """The name of a job."""

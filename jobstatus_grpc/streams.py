@@ -306,7 +306,9 @@ class Stream:
         due = self._spoke + self._beat
         if now >= due or not self._sent:
             return self._heartbeat(feed)
-        return self._alarm.wait(min(due, self._expires, until), news)
+        if due > self._expires:
+            due = self._expires
+        return self._alarm.wait(due if due < until else until, news)
 
     async def _rejoin(self, feed: Feed, point: ResumePoint) -> ResumePoint:
         """Come back into the history that the feed holds, or wait for the feed to get there."""

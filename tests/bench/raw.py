@@ -78,7 +78,9 @@ class RawServer:
     ) -> int:
         """Give `count` frames of so many changes, `rate` a second, to the topics in turn.
 
-        Return the last frame's number; the first has the one after `revision`.
+        Return the last frame's number; the first has the one after `revision`. They are given between the
+        reports that are made meanwhile, as the service gives its own after each: beside one, its threads
+        would not get a processor to themselves, and so wake each other less often, which is cheaper.
         """
         loop = asyncio.get_running_loop()
         topics = [self._topics[request] for request in sorted(self._topics)]
@@ -91,7 +93,7 @@ class RawServer:
         body = made(revision)
         begun = loop.time()
         for number in range(count):
-            await asyncio.sleep(max(0.0, begun + number / rate - loop.time()))
+            await asyncio.sleep(max(0.0, begun + (number + 0.5) / rate - loop.time()))
             if changes == 1:
                 # For its time. It is one in a thousand writes; of larger frames it would be a cost.
                 body = made(revision)
