@@ -66,15 +66,12 @@ class NewsMode(Enum):
     POLL = "poll"  #: It asks the database.
 
 
-class Delivery(Enum):
-    """How a watch delivers changes."""
+class Delivery(IntEnum):
+    """How a watch delivers changes. The numbers are those of the wire."""
 
-    EVERY_CHANGE = "every change"  #: Each one, as soon as it is committed.
-    LATEST = "latest"  #: At a pace: each granule that changed once, as it is now.
-    NONE = "none"  #: At a pace: the job's own changes and the totals, no granules.
-
-    # Enum's is a function of Python, and every frame of every stream is found by its delivery.
-    __hash__ = object.__hash__
+    EVERY_CHANGE = 1  #: Each one, as soon as it is committed.
+    LATEST = 2  #: At a pace: each granule that changed once, as it is now.
+    NONE = 3  #: At a pace: the job's own changes and the totals, no granules.
 
 
 class JobKey(NamedTuple):

@@ -18,7 +18,6 @@ from bench.sized import FAILURES, MISSED, Calls, Sized
 from bench.snapshots import take_snapshot
 from bench.stage import ROUNDS, BenchedServer, Key, Stage
 
-_BLOCKS = 5
 _FLAT = Goal(ratio_at_most=1.3)
 _TAKERS = 10
 _MEBI = 1024 * 1024
@@ -57,13 +56,13 @@ class Comparing:
         others: Calls,
         against: str,
         goal: Goal = NO_GOAL,
-        count: int = 200,
+        count: int = 150,
     ) -> None:
         """Make calls in turns, `count` of each at a time, and take what they cost."""
         count = self._stage.number(count, count // 4)
         # What happens only once is not measured.
         self._block(calls, 10), self._block(others, 10)
-        blocks = [(self._block(calls, count), self._block(others, count)) for _ in range(_BLOCKS)]
+        blocks = [(self._block(calls, count), self._block(others, count)) for _ in range(ROUNDS)]
         ours, theirs = (list(part) for part in zip(*blocks, strict=True))
         name = f"{self._kind}: {name}"
         p50s = [block.p50 for block in ours], [block.p50 for block in theirs]

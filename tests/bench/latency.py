@@ -23,9 +23,9 @@ _RATE = 100
 _SAMPLES = 200
 _BIG = ("default", "big")
 _TAKERS = 10
-# Longer than a snapshot serves those who come late: each one that is measured has been read anew.
-_SNAPSHOT_SERVES = 17.0
+# After a snapshot: until it is felt no more, and as long as that is measured then, in seconds.
 _RECOVERY = 3.0
+_ALONE = 4.0
 
 # Makes so many changes, over all jobs in turn; returns a revision of each that comes with its last.
 Feed = Callable[[int], Sequence[Any]]
@@ -133,7 +133,7 @@ def _measure_processes(stage: Stage, stack: ExitStack) -> None:
     )
     for feed in (report, report_elsewhere):
         watched.measure(feed, 1)
-    seconds = stage.seconds(6)
+    seconds = stage.seconds(4)
     found: dict[str, list[Latencies]] = {"same": [], "other": [], "raw": []}
     for _ in range(ROUNDS):
         found["same"].append(watched.measure(report, seconds))
@@ -160,7 +160,7 @@ def _measure_polling(stage: Stage, stack: ExitStack) -> None:
         polling = watching.enter_context(BenchedServer(url, notify="false", poll_interval="1"))
         watched, feed = Watched(watching, polling.address), _reporting(reporters, silent.address)
         watched.measure(feed, 1)
-        found = [watched.measure(feed, stage.seconds(5)) for _ in range(ROUNDS)]
+        found = [watched.measure(feed, stage.seconds(3)) for _ in range(ROUNDS)]
     stage.findings.add(
         "commit (change_time) to watcher, other process, polling only every 1,000 ms, greatest",
         [one["max"] for one in found],
@@ -170,7 +170,7 @@ def _measure_polling(stage: Stage, stack: ExitStack) -> None:
     rates: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for server, values in zip((telling, silent), rates, strict=True):
-            storm = {"keys": _JOBS[:16], "seconds": stage.seconds(5), "writers": 16}
+            storm = {"keys": _JOBS[:16], "seconds": stage.seconds(3), "writers": 16}
             values.append(reporters.call("storm", address=server.address, **storm))
     stage.findings.add(
         "reports a second with NOTIFY, 16 writers, 16 jobs, single changes",
@@ -196,12 +196,13 @@ def _measure_beside_snapshot(stage: Stage, stack: ExitStack) -> None:
     watched.measure(feed, 1)
     beside, alone, durations = [], [], []
     for _ in range(ROUNDS):
+        # The snapshot of a job that has changed is read anew.
+        reporters.call("run", address=server.address, keys=[_BIG], rate=_RATE, reports=1)
         reporters.call("start", address=server.address, keys=_JOBS, rate=_RATE)
         watched.begin()
         durations.append(take_snapshot(takers, _BIG, _TAKERS))
         taken = time.time()
-        # As long as the snapshot would serve others: the next is read anew.
-        time.sleep(_SNAPSHOT_SERVES)
+        time.sleep(_RECOVERY + _ALONE)
         watched.reach(reporters.call("stop")["revisions"])
         # What was made during the snapshot belongs to it, whenever it came.
         beside.append(watched.latencies(before=taken))

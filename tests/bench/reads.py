@@ -163,7 +163,7 @@ def measure(stage: Stage) -> None:
 
 def _measure_random(stage: Stage, reads: Reads) -> None:
     """Ask for any of many small jobs."""
-    empty, seconds = reads.empty(reads.small[0]), stage.seconds(4)
+    empty, seconds = reads.empty(reads.small[0]), stage.seconds(2)
     for asked in (reads.ours, empty, reads.plain):
         asked.about(reads.small)
         asked.run(1)
@@ -183,7 +183,7 @@ def _measure_random(stage: Stage, reads: Reads) -> None:
 def _measure_warm(stage: Stage, reads: Reads) -> None:
     """Ask for any of some small jobs, all of which have been asked for before."""
     chosen = reads.small[:: max(1, len(reads.small) // _WARM_JOBS)][:_WARM_JOBS]
-    empty, seconds = reads.empty(chosen[0]), stage.seconds(4)
+    empty, seconds = reads.empty(chosen[0]), stage.seconds(2)
     for asked in (reads.ours, empty):
         asked.about(chosen)
     reads.ours.once()
@@ -196,7 +196,7 @@ def _measure_warm(stage: Stage, reads: Reads) -> None:
 def _measure_large(stage: Stage, reads: Reads) -> None:
     """Ask for any of some larger jobs, which have been asked for before."""
     chosen = reads.stock.add(_LARGE_JOBS, 1000)
-    empty, seconds = reads.empty(chosen[0]), stage.seconds(4)
+    empty, seconds = reads.empty(chosen[0]), stage.seconds(2)
     for asked in (reads.ours, empty, reads.plain):
         asked.about(chosen)
     reads.ours.once()
@@ -265,7 +265,7 @@ def _measure_h2load(stage: Stage, reads: Reads) -> None:
     if shutil.which("h2load") is None:
         reads.findings.skip(f"{name}, by h2load, server's CPU", "us/call", "there is no h2load here")
         return
-    job_id, seconds = reads.small[0], max(1, round(stage.seconds(4)))
+    job_id, seconds = reads.small[0], max(1, round(stage.seconds(2)))
     empty = reads.empty(job_id)
     for asked in (reads.ours, empty):
         asked.about([job_id])

@@ -9,11 +9,10 @@ from typing import NamedTuple
 from bench.effort import Effort, add_rates
 from bench.figures import NO_GOAL, Goal
 from bench.loading import Loading, PostgresLoading, copy_texts, open_loading
-from bench.stage import Key, Stage
+from bench.stage import ROUNDS, Key, Stage
 from bench.writer import BATCH, REPORTERS, SINGLES, Writer
 from jobstatus_grpc.model import GranuleState
 
-_ROUNDS = 5
 _NEW = (GranuleState.PENDING,)
 _MOVES = (GranuleState.STAGED, GranuleState.SUCCEEDED)
 
@@ -67,7 +66,7 @@ def measure(stage: Stage) -> None:
 def _measure_batches(stage: Stage, writer: Writer, url: str, target: Target) -> None:
     batches = stage.number(25, 5)
     with closing(open_loading(url)) as loading:
-        rounds = [_round(writer, loading, number, batches) for number in range(_ROUNDS)]
+        rounds = [_round(writer, loading, number, batches) for number in range(ROUNDS)]
     loaded = [one.loaded for one in rounds]
     name = f"{target.name}, batches of 1,000"
     for words, goal, handed, sent in (
@@ -107,7 +106,7 @@ def _measure_reporters(stage: Stage, writer: Writer) -> None:
     ):
         four: list[Effort] = []
         alone: list[Effort] = []
-        for number in range(_ROUNDS):
+        for number in range(ROUNDS):
             keys = _keys(f"{way}-{number}", REPORTERS + 1)
             writer.create(keys)
             writer.hand(keys, _NEW, batches)
@@ -121,9 +120,9 @@ def _measure_singles(stage: Stage, writer: Writer) -> None:
     keys = _keys("singles", SINGLES)
     writer.create_small(keys)
     together, apart = [], []
-    for _ in range(_ROUNDS):
-        together.append(writer.storm(keys[:1], stage.seconds(3)))
-        apart.append(writer.storm(keys, stage.seconds(3)))
+    for _ in range(ROUNDS):
+        together.append(writer.storm(keys[:1], stage.seconds(2)))
+        apart.append(writer.storm(keys, stage.seconds(2)))
     goal = Goal(ratio_at_least=1.5)
     name = "single reports, 16 reporters on one job"
     add_rates(stage.findings, name, together, "report", apart, "on 16 jobs", goal)
