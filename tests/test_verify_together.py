@@ -71,6 +71,26 @@ def test_a_gap_between_pages_and_watch_is_found(
     assert read(pages, [HISTORY.every(7, HEAD)]).breaches[0].guarantee is guarantee
 
 
+# The history changes before the last of them.
+READ_IN_TWO_HISTORIES: Final = [18, 18, 7]
+
+
+def test_pages_of_two_histories_break_nothing_where_the_stream_tells_of_the_change() -> None:
+    minutes = Minutes()
+    lost = play([Began(), *HISTORY.snapshot(18)], Checker(minutes=minutes, watcher="one"))
+    rest: list[Step] = [reset("HISTORY_CHANGED"), *HISTORY.snapshot(7), HISTORY.every(7, HEAD)]
+    pages = HISTORY.pages(READ_IN_TWO_HISTORIES, 2)
+    reader = read(pages, rest, minutes=minutes, watcher="two")
+    assert not (*lost.breaches, *reader.breaches)
+    assert not read(pages, rest).breaches
+
+
+def test_a_page_older_than_one_before_it_is_found_where_the_history_goes_on() -> None:
+    found = read(HISTORY.pages(READ_IN_TWO_HISTORIES, 2), [HISTORY.heartbeat(18), Ended()]).breaches
+    assert found[-1].guarantee is Guarantee.READ_THEN_WATCH
+    assert found[-1].words == "a page at revision 7 after one at 18"
+
+
 def test_a_page_that_differs_from_what_others_hold_is_found() -> None:
     minutes = Minutes()
     play(stream(), Checker(minutes=minutes, watcher="one"))

@@ -64,7 +64,10 @@ class Checker:
         self._after_read = False
         # Whether what is held may be wrong because of a breach that was told already.
         self._doubtful = False
+        # Whether what is held was read in pages of several revisions, which may be of several histories.
+        self._mixed = False
         self._suspected: list[Breach] = []
+        self._told_of_change = False
         self._takers: Mapping[str | None, Callable[[pb.WatchJobResponse, Stream], None]] = {
             "snapshot": self._take_snapshot,
             "changes": self._take_changes,
@@ -106,20 +109,27 @@ class Checker:
 
     @property
     def breaches(self) -> Sequence[Breach]:
-        """What was found broken, with those differences from other watchers that no reset explains."""
-        explained = self._minutes is not None and self._minutes.history_changed
-        return [*self._record.breaches, *(() if explained else self._suspected)]
+        """What was found broken, with what is suspected if no reset explains it."""
+        return [*self._record.breaches, *(() if self._history_changed else self._suspected)]
+
+    @property
+    def _history_changed(self) -> bool:
+        return self._told_of_change or (self._minutes is not None and self._minutes.history_changed)
 
     def tokens(self) -> Sequence[bytes]:
         """Return the tokens, of this history, from which a stream may be asked to go on."""
         return self._held.tokens()
 
     def read(self, pages: Iterable[pb.GetJobStatusResponse]) -> bytes:
-        """Begin with what GetJobStatus answers, all pages of it; return the token to watch from."""
+        """Begin with what GetJobStatus answers, all pages of it; return the token to watch from.
+
+        The history may change between two pages. No page tells that, but the stream from the token does: so
+        what is wrong with pages of several revisions is suspected only.
+        """
         held, record = self._held, self._record
         first = True
         self.seen["reads"] += 1
-        self._after_reset, self._after_read, self._doubtful = False, True, False
+        self._after_reset, self._after_read, self._doubtful, self._mixed = False, True, False, False
         for page in pages:
             job = page.job
             record.note(f"page at revision {job.revision} of {len(page.granules)} granules")
@@ -128,6 +138,10 @@ class Checker:
             if first:
                 held.begin(job)
                 held.token, first = page.resume_token, False
+            self._mixed = self._mixed or job.revision != held.revision
+            if job.revision < held.revision:
+                words = f"a page at revision {job.revision} after one at {held.revision}"
+                self._suspect(Guarantee.READ_THEN_WATCH, words)
             for granule in page.granules:
                 before = held.put(granule)
                 words = "granule {!r} is on two pages"
@@ -137,7 +151,11 @@ class Checker:
         if not held.ahead:
             words = "the pages add up to {}, and the first says {}"
             counted = held.counted()
-            record.holds(Guarantee.READ_THEN_WATCH, counted == held.counts, words, counted, held.counts)
+            self._doubtful = self._mixed and counted != held.counts
+            if self._doubtful:
+                self._suspect(Guarantee.READ_THEN_WATCH, words.format(counted, held.counts))
+            else:
+                record.holds(Guarantee.READ_THEN_WATCH, counted == held.counts, words, counted, held.counts)
             held.arrive(held.token)
             self._compare(held.token)
         return held.token
@@ -152,7 +170,7 @@ class Checker:
         held = self._held
         if not resume_token:
             held.clear()
-            self._after_read = self._doubtful = False
+            self._after_read = self._doubtful = self._mixed = False
         elif not held.go_back(resume_token):
             raise ValueError("it is not known what was held at this token")
         self._after_reset = self.completed = False
@@ -219,12 +237,8 @@ class Checker:
             told = job.revision == frame.revision > 0 and counts_of(job.totals) == counts
             record.holds(Guarantee.SNAPSHOT, told, "a first chunk without its job, or of another revision")
             held.begin(job)
-            held.revision, held.counts, stream.in_snapshot, self._doubtful = (
-                frame.revision,
-                counts,
-                True,
-                False,
-            )
+            held.revision, held.counts, stream.in_snapshot = frame.revision, counts, True
+            self._doubtful = self._mixed = False
         else:
             words = "a chunk at revision {} with totals {} in a snapshot at {} with {}"
             same = (frame.revision, counts) == (held.revision, held.counts) and not chunk.HasField("job")
@@ -282,9 +296,11 @@ class Checker:
         record.holds(Guarantee.RESET, cleared, "a reset that does not begin from nothing")
         self._held.clear()
         stream.in_snapshot = stream.whole_snapshot = False
-        self._after_reset, self._after_read, self._doubtful = True, False, False
-        if self._minutes is not None and reason in HISTORY_CHANGES:
-            self._minutes.change_history()
+        self._after_reset, self._after_read, self._doubtful, self._mixed = True, False, False, False
+        if reason in HISTORY_CHANGES:
+            self._told_of_change = True
+            if self._minutes is not None:
+                self._minutes.change_history()
 
     def _take_reconnect(self, frame: pb.WatchJobResponse, stream: Stream) -> None:
         stream.final, stream.reason = "reconnect", frame.reconnect.reason
@@ -336,7 +352,12 @@ class Checker:
         difference = minutes.held(self._watcher, self._bit, held.revision, token, minute)
         if difference is None:
             self._record.counted(guarantee, 1)
-        elif difference.certain:
+        elif difference.certain and not self._mixed:
             self._record.holds(difference.guarantee, False, "{}", difference.words)
-        elif not self._suspected:
-            self._suspected.append(Breach(difference.guarantee, difference.words, None, self._watcher))
+        else:
+            self._suspect(difference.guarantee, difference.words)
+
+    def _suspect(self, guarantee: Guarantee, words: str) -> None:
+        """Take what is a breach unless the history has changed; the first tells enough."""
+        if not self._suspected:
+            self._suspected.append(Breach(guarantee, words, None, self._watcher))

@@ -197,16 +197,11 @@ class Watcher:
         return checker.token
 
     def _pages(self) -> Iterator[pb.GetJobStatusResponse]:
-        """Yield the job page by page, all of one history."""
-        size, token, first = 0, b"", 0
+        """Yield the job page by page, once all have been read."""
+        size, token = 0, b""
         pages: list[pb.GetJobStatusResponse] = []
         while not pages or token:
             page = self._client.get(self._job_id, page_size=size or 1, page_token=token)
-            if pages and page.job.revision < first:
-                pages, token = [], b""  # Another history: what was read belongs to the one that is gone.
-                continue
-            if not pages:
-                first = page.job.revision
             pages.append(page)
             self._page_revision = page.job.revision
             token = page.next_page_token
