@@ -155,7 +155,7 @@ def measure(stage: Stage) -> None:
 
 
 def _measure_few(stage: Stage, fan_out: FanOut) -> None:
-    ours, raw = fan_out.both(Load(5, 1, stage.seconds(3)))
+    ours, raw = fan_out.both(Load(5, 1, stage.seconds(6)))
     stage.findings.add(
         "server CPU per delivered change, 1,000 watchers, 5 single changes/s",
         [one.cost for one in ours],
@@ -171,7 +171,7 @@ def _measure_singles(stage: Stage, fan_out: FanOut, watchers: int) -> None:
     How many frames can be sent is told by what one takes of a processor, for the service puts several changes
     into one when it cannot follow: in wall time only the changes delivered can be compared.
     """
-    ours, raw = fan_out.both(Load(20_000 / watchers, 1, stage.seconds(3)))
+    ours, raw = fan_out.both(Load(20_000 / watchers, 1, stage.seconds(6)))
     stage.findings.add(
         f"frames per second of server CPU, {watchers:,} watchers, {20_000 / watchers:g} single changes/s",
         [one.frames / one.cpu for one in ours],
