@@ -45,6 +45,7 @@ class Alarm:
 
     def tell(self) -> None:
         """Wake who waits for news."""
+        # `ring`, written out: each frame tells every watcher.
         if self._hears and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -62,7 +62,7 @@ class Checker:
         self._stream: Stream | None = None
         self._after_reset = False
         self._after_read = False
-        # Whether what is held may be wrong because of a breach that was told already.
+        # Whether what is held may be wrong because of a breach that was told, or suspected, already.
         self._doubtful = False
         # Whether what is held was read in pages of several revisions, which may be of several histories.
         self._mixed = False
@@ -127,7 +127,7 @@ class Checker:
         what is wrong with pages of several revisions is suspected only.
         """
         held, record = self._held, self._record
-        first = True
+        latest = 0
         self.seen["reads"] += 1
         self._after_reset, self._after_read, self._doubtful, self._mixed = False, True, False, False
         for page in pages:
@@ -135,13 +135,14 @@ class Checker:
             record.note(f"page at revision {job.revision} of {len(page.granules)} granules")
             small = page.ByteSize() <= MAX_FRAME_BYTES
             record.holds(Guarantee.SIZE, small, "a page of {} bytes", page.ByteSize())
-            if first:
+            if not latest:
                 held.begin(job)
-                held.token, first = page.resume_token, False
+                held.token = page.resume_token
             self._mixed = self._mixed or job.revision != held.revision
-            if job.revision < held.revision:
-                words = f"a page at revision {job.revision} after one at {held.revision}"
+            if job.revision < latest:
+                words = f"a page at revision {job.revision} after one at {latest}"
                 self._suspect(Guarantee.READ_THEN_WATCH, words)
+            latest = max(latest, job.revision)
             for granule in page.granules:
                 before = held.put(granule)
                 words = "granule {!r} is on two pages"
