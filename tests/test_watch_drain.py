@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import grpc
+from moments import wait_until
 from processes import ServerProcess
-from reporting import PENDING, SUCCEEDED, granules, names, read_table
+from reporting import PENDING, SUCCEEDED, Writer, endless, granules, names, read_table
 from watching import SECOND, RawStream, Watcher
 
 from jobstatus import v1 as pb
@@ -90,16 +92,18 @@ def test_a_stream_at_its_maximum_age_is_sent_elsewhere(database_url: str) -> Non
             assert 0.7 < time.monotonic() - begun < 5
 
 
-def test_a_client_goes_on_by_itself_as_often_as_it_is_sent_elsewhere(sqlite_url: str) -> None:
-    with ServerProcess(sqlite_url, max_stream_age="0.7") as server, JobStatusClient(server.address) as client:
-        many = names(2000)
+def test_a_client_goes_on_by_itself_as_often_as_it_is_sent_elsewhere(sqlite_url: str, tmp_path: Path) -> None:
+    many, log = names(2000), tmp_path / "log"
+    server = ServerProcess(sqlite_url, max_stream_age="0.7", log_format="json")
+    with log.open("w") as server.log, server, JobStatusClient(server.address) as client:
         client.report_job(pb.Job(job_id="j", granules_complete=True), granules(PENDING, *many))
         with Watcher(server.address, "j") as watcher:
             watcher.wait_for(lambda folded: folded.whole, "the snapshot")
-            until, waiting = time.monotonic() + 3, iter(many[1:])
-            while time.monotonic() < until:
-                client.report_granules("j", granules(SUCCEEDED, next(waiting)))
-            result = client.report_granules("j", granules(SUCCEEDED, *many))
+            writing = Writer(server.address, "j", endless(many, 1))
+            with writing:
+                wait_until(lambda: log.read_text().count("WatchJob") >= 4, "four streams have expired")
+            assert not writing.refused
+            result = client.report_granules("j", granules(SUCCEEDED, *many, attempt=9999))
             watcher.wait_for(lambda folded: folded.completed is not None, "the end")
             folded = watcher.folded
         # The job's creation and its granules came with the snapshot.
