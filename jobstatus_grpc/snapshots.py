@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import BinaryIO, Final, NamedTuple
 
-from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.errors import JobNotFound, StoreUnavailable
 from jobstatus_grpc.feeds import FrameEncoder
 from jobstatus_grpc.model import MAX_FRAME_BYTES, Granule, JobKey
@@ -191,7 +190,7 @@ class SnapshotShelf:
     def __init__(
         self, find: Callable[[JobKey], Awaitable[StoredJob]], make: Callable[[JobKey], Snapshot]
     ) -> None:
-        self._find = Coalescing(find)
+        self._find = find
         self._make = make
         self._kept: dict[JobKey, Snapshot] = {}
 

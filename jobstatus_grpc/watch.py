@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from jobstatus_grpc.alarms import Alarm
 from jobstatus_grpc.arrivals import Arrivals
+from jobstatus_grpc.batches import Batches
 from jobstatus_grpc.coalescing import Coalescing
 from jobstatus_grpc.deliveries import Entry, cut_frame
 from jobstatus_grpc.errors import JobDeleted, JobNotFound, JobStatusError, StoreUnavailable
@@ -94,6 +95,7 @@ class WatchHub:
         failures = Coalescing(self._read_failures)
         self._reading = Reading(self.read_changes, self.why_gone, self.frame, failures)
         self._snapshots = snapshots
+        self._found = Batches(self._find_jobs, tail)
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
@@ -267,13 +269,13 @@ class WatchHub:
         return Replaced("another job has the ids")
 
     async def find_job(self, key: JobKey) -> StoredJob:
-        """Find a job by its ids, in a thread.
+        """Find a job by its ids, together with those that others ask for meanwhile.
 
         Raises:
             JobNotFound: there is no such job.
             StoreUnavailable: the database does not answer.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_job, key)
+        return await self._found.ask(key)
 
     async def open_snapshot(self, key: JobKey, exact: bool) -> Snapshot:
         """Return a snapshot of a job, shared by those who ask for it together; `leave` gives it back.
@@ -302,6 +304,10 @@ class WatchHub:
 
     async def _read_jobs(self, keys: Sequence[JobKey]) -> Mapping[JobKey, StoredJob]:
         return await asyncio.get_running_loop().run_in_executor(self._tail, self.store.read_jobs, keys)
+
+    def _find_jobs(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | JobNotFound]:
+        found = self.store.read_jobs(keys)
+        return [found[key] if key in found else JobNotFound(*key) for key in keys]
 
     def _read(self, job_pk: int, position: Position) -> tuple[ChangeBatch, Sequence[Entry]] | None:
         batch = self.store.read_changes(job_pk, position, _READ_LIMIT)

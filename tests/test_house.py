@@ -69,7 +69,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "store.values": Rule(_PURE),
     "json_text": Rule(("errors",)),
     "formats": Rule(("model", "errors", "json_text", "formats")),
-    **dict.fromkeys(_WATCHING, Rule((*_PURE, "store.base", "reads", *_WATCHING))),
+    **dict.fromkeys(_WATCHING, Rule((*_PURE, "store.base", "batches", "reads", *_WATCHING))),
     "batches": Rule(("errors",)),
     "cache": Rule(("pace", "store.base")),
     "reads": Rule((*_PURE, "store.base", "coalescing", *_READING)),

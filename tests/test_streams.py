@@ -6,14 +6,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hubs import HubRoom, Watch, happened, watching
 from reports import JOB, PENDING, STAGED, granule, job, only
 from stored import copied
 
-from jobstatus_grpc.model import Delivery
+from jobstatus_grpc.errors import JobNotFound
+from jobstatus_grpc.model import Delivery, JobKey
 from jobstatus_grpc.store.base import JobStore, News
 from jobstatus_grpc.streams import WatchQuery
 from jobstatus_grpc.tokens import ResumePoint
@@ -89,6 +91,44 @@ def test_news_that_come_before_a_stream_has_got_to_its_feed_are_looked_into(
 
     with ThreadPoolExecutor(4) as pool:
         asyncio.run(main(pool))
+
+
+class Counted(ThreadPoolExecutor):
+    """Threads that count what they are given to do."""
+
+    given = 0
+
+    def submit(self, *work: Any, **arguments: Any) -> Future[Any]:
+        self.given += 1
+        return super().submit(*work, **arguments)
+
+
+def test_streams_of_many_jobs_that_open_together_ask_for_them_together(store: JobStore) -> None:
+    keys = [JobKey("default", f"job-{number}") for number in range(40)]
+    missing = keys[7]
+
+    async def main(pool: ThreadPoolExecutor, tail: Counted) -> None:
+        room = HubRoom(store, pool, tail)
+        for key in keys:
+            if key != missing:
+                store.report(job(granule(key.job_id, PENDING), key=key))
+        watches = [Watch() for _ in keys]
+        queries = [WatchQuery(key, None, Delivery.EVERY_CHANGE, 0.0, False, True, 0, 1.0) for key in keys]
+        ends = await asyncio.gather(
+            *(room.hub.watch(query, watch.send) for query, watch in zip(queries, watches, strict=True)),
+            return_exceptions=True,
+        )
+        assert tail.given <= 2
+        for key, watch, end in zip(keys, watches, ends, strict=True):
+            if key == missing:
+                assert isinstance(end, JobNotFound)
+                assert key.job_id in str(end)
+            else:
+                assert end is None
+                assert [name for _, name in watch.granules] == [key.job_id]
+
+    with ThreadPoolExecutor(4) as pool, Counted(2) as tail:
+        asyncio.run(main(pool, tail))
 
 
 def test_news_of_more_jobs_than_are_remembered_are_news_of_any() -> None:
