@@ -16,6 +16,7 @@ from jobstatus import v1 as pb
 METHOD = "/jobstatus.v1.JobStatusService/WatchJob"
 
 _PATIENCE = 120.0
+# In seconds, for a thousand streams or more; fewer are looked at more often.
 _LOOK_INTERVAL = 0.02
 _CHANGES_TAG = bytes((pb.WatchJobResponse.CHANGES_FIELD_NUMBER << 3 | 2,))
 
@@ -67,7 +68,8 @@ class Crowd:
         ]
         self._keys += [(project, job) for project, job in islice(cycle(keys), watchers)]
         self._streams += opened
-        await self._until(lambda: all(stream.frames or stream.ended for stream in opened))
+        interval = _LOOK_INTERVAL * min(1.0, watchers / 1000)
+        await self._until(lambda: all(stream.frames or stream.ended for stream in opened), interval)
         lost = sum(not stream.frames for stream in opened)
         last = max((stream.first_time for stream in opened), default=begun)
         return {"seconds": last - begun, "lost": lost}
@@ -152,11 +154,11 @@ class Crowd:
             self._latencies.append((made, now - made))
 
     @staticmethod
-    async def _until(happened: Callable[[], bool]) -> None:
+    async def _until(happened: Callable[[], bool], interval: float = _LOOK_INTERVAL) -> None:
         end = time.monotonic() + _PATIENCE
         while not happened():
             assert time.monotonic() < end, f"not within {_PATIENCE} s"
-            await asyncio.sleep(_LOOK_INTERVAL)
+            await asyncio.sleep(interval)
 
 
 def revision_of(frame: bytes) -> int:

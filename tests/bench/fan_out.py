@@ -21,6 +21,8 @@ _WATCHED = ("default", "watched")
 _UNWATCHED = ("default", "unwatched")
 _GRANULES = 1000
 _SAMPLES = 5
+# Where rounds differ by a tenth, since the processor idles most of the time, or few reports fit into one.
+_MORE_ROUNDS = 5
 _MICRO = 1e6
 
 
@@ -111,10 +113,10 @@ class FanOut:
         counts = self._raw_crowd.call("reach", revisions=[[_WATCHED, self._raw_revision]])
         return self._round(load, begun, cpu_seconds(self._raw.pid) - cpu, counts)
 
-    def both(self, load: Load) -> tuple[list[Round], list[Round]]:
+    def both(self, load: Load, rounds: int = ROUNDS) -> tuple[list[Round], list[Round]]:
         """Measure rounds of the service and of the baseline in turns."""
-        rounds = [(self.service(load), self.raw(load)) for _ in range(ROUNDS)]
-        ours, raw = (list(part) for part in zip(*rounds, strict=True))
+        measured = [(self.service(load), self.raw(load)) for _ in range(rounds)]
+        ours, raw = (list(part) for part in zip(*measured, strict=True))
         return ours, raw
 
     def latencies(self) -> dict[str, float]:
@@ -147,15 +149,15 @@ def measure(stage: Stage) -> None:
         fan_out = FanOut(stage, stack)
         fan_out.gather(1000)
         _measure_few(stage, fan_out)
-        _measure_singles(stage, fan_out, 1000)
+        _measure_singles(stage, fan_out, 1000, _MORE_ROUNDS)
         _measure_steady(stage, fan_out)
         _measure_reports(stage, fan_out)
         fan_out.gather(5000)
-        _measure_singles(stage, fan_out, 5000)
+        _measure_singles(stage, fan_out, 5000, ROUNDS)
 
 
 def _measure_few(stage: Stage, fan_out: FanOut) -> None:
-    ours, raw = fan_out.both(Load(5, 1, stage.seconds(6)))
+    ours, raw = fan_out.both(Load(5, 1, stage.seconds(5)), _MORE_ROUNDS)
     stage.findings.add(
         "server CPU per delivered change, 1,000 watchers, 5 single changes/s",
         [one.cost for one in ours],
@@ -165,13 +167,13 @@ def _measure_few(stage: Stage, fan_out: FanOut) -> None:
     )
 
 
-def _measure_singles(stage: Stage, fan_out: FanOut, watchers: int) -> None:
+def _measure_singles(stage: Stage, fan_out: FanOut, watchers: int, rounds: int) -> None:
     """Report about half as fast as frames can be sent, then about twice as fast.
 
     How many frames can be sent is told by what one takes of a processor, for the service puts several changes
     into one when it cannot follow: in wall time only the changes delivered can be compared.
     """
-    ours, raw = fan_out.both(Load(20_000 / watchers, 1, stage.seconds(6)))
+    ours, raw = fan_out.both(Load(20_000 / watchers, 1, stage.seconds(5)), rounds)
     stage.findings.add(
         f"frames per second of server CPU, {watchers:,} watchers, {20_000 / watchers:g} single changes/s",
         [one.frames / one.cpu for one in ours],
@@ -179,7 +181,7 @@ def _measure_singles(stage: Stage, fan_out: FanOut, watchers: int) -> None:
         Goal(ratio_at_least=0.9),
         [one.frames / one.cpu for one in raw],
     )
-    ours, raw = fan_out.both(Load(80_000 / watchers, 1, stage.seconds(3)))
+    ours, raw = fan_out.both(Load(80_000 / watchers, 1, stage.seconds(2)))
     stage.findings.add(
         f"changes delivered a second, {watchers:,} watchers, {80_000 / watchers:g} single changes/s",
         [one.delivered / one.seconds for one in ours],
@@ -203,8 +205,8 @@ def _measure_steady(stage: Stage, fan_out: FanOut) -> None:
 
 
 def _measure_reports(stage: Stage, fan_out: FanOut) -> None:
-    for changes, rate, most in ((100, 20, 0.6), (1000, 6, 0.15)):
-        ours, raw = fan_out.both(Load(rate, changes, stage.seconds(3)))
+    for changes, rate, most, rounds in ((100, 20, 0.6, ROUNDS), (1000, 6, 0.15, _MORE_ROUNDS)):
+        ours, raw = fan_out.both(Load(rate, changes, stage.seconds(3)), rounds)
         stage.findings.add(
             f"server CPU per delivered change, 1,000 watchers, {rate} reports/s of {changes:,}",
             [one.cost for one in ours],

@@ -22,7 +22,7 @@ _KIBI = 1024
 _MEBI = 1024 * 1024
 # The window of a client that says nothing about it.
 _WINDOW = 65_535
-_SETTLING = 3.0
+_SETTLING = 2.0
 
 
 def measure(stage: Stage) -> None:
@@ -94,7 +94,7 @@ def _measure_frozen(stage: Stage, stack: ExitStack) -> None:
         return p99 * 1000
 
     run(2)
-    before = run(max(5.0, stage.seconds(10)))
+    before = run(max(5.0, stage.seconds(6)))
     memory = resident_bytes(server.pid)
     forget_peak(server.pid)
     crowd.call("freeze", count=frozen)

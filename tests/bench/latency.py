@@ -25,7 +25,7 @@ _BIG = ("default", "big")
 _TAKERS = 10
 # After a snapshot: until it is felt no more, and as long as that is measured then, in seconds.
 _RECOVERY = 3.0
-_ALONE = 4.0
+_ALONE = 3.0
 
 # Makes so many changes, over all jobs in turn; returns a revision of each that comes with its last.
 Feed = Callable[[int], Sequence[Any]]
@@ -133,7 +133,7 @@ def _measure_processes(stage: Stage, stack: ExitStack) -> None:
     )
     for feed in (report, report_elsewhere):
         watched.measure(feed, 1)
-    seconds = stage.seconds(4)
+    seconds = stage.seconds(3)
     found: dict[str, list[Latencies]] = {"same": [], "other": [], "raw": []}
     for _ in range(ROUNDS):
         found["same"].append(watched.measure(report, seconds))

@@ -209,7 +209,7 @@ def _measure_large(stage: Stage, reads: Reads) -> None:
 
 def _measure_alone(stage: Stage, reads: Reads) -> None:
     """Have one caller ask for the whole of a job, of ten granules and of a thousand."""
-    seconds = stage.seconds(2)
+    seconds = stage.seconds(1)
     large = reads.stock.add(_COLD_JOBS * ROUNDS, 1000)
     found: dict[str, list[Load]] = {name: [] for name in ("small", "cold", "warm", "fresh", "fresh large")}
     for turn in range(ROUNDS):
@@ -265,7 +265,7 @@ def _measure_h2load(stage: Stage, reads: Reads) -> None:
     if shutil.which("h2load") is None:
         reads.findings.skip(f"{name}, by h2load, server's CPU", "us/call", "there is no h2load here")
         return
-    job_id, seconds = reads.small[0], max(1, round(stage.seconds(2)))
+    job_id, seconds = reads.small[0], round(stage.seconds(1))
     empty = reads.empty(job_id)
     for asked in (reads.ours, empty):
         asked.about([job_id])

@@ -57,7 +57,7 @@ def _compare(stage: Stage, asked: Mapping[str, Asked], jobs: int) -> None:
     loads: dict[str, list[Load]] = {name: [] for name in asked}
     for _ in range(ROUNDS):
         for name, one in asked.items():
-            loads[name].append(one.run(stage.seconds(2), _CALLERS))
+            loads[name].append(one.run(stage.seconds(1.5), _CALLERS))
     bare = loads.pop("bare")
     for name, some in loads.items():
         words = f"GetJobStatus, 10 granules, {_CALLERS} callers, any of {jobs:,} jobs, with {name}"
@@ -82,7 +82,7 @@ def _beside_greed(stage: Stage, stack: ExitStack, url: str, job_ids: Sequence[st
         alone.append(others.run(stage.seconds(2), _FEW_CALLERS).p99)
         greedy = stack.enter_context(Worker("bench.greedy"))
         greedy.call("begin", address=server.address, project_id="greedy", job_id="j", number=_GREED * _LIMIT)
-        others.run(2, _FEW_CALLERS)
+        others.run(1, _FEW_CALLERS)
         beside.append(others.run(stage.seconds(2), _FEW_CALLERS).p99)
         counts = greedy.call("end")
         assert counts["open"] == _LIMIT, counts

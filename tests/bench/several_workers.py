@@ -63,7 +63,7 @@ class Run(NamedTuple):
 
 def measure(stage: Stage, url: str, job_ids: Sequence[str]) -> None:
     """Compare two workers with one process: reads of jobs of `job_ids`, which the database at `url` has."""
-    seconds = round(stage.seconds(4))
+    seconds = round(stage.seconds(2))
     rounds: list[tuple[Run, Run]] = []
     with BenchedServer(url) as one, BenchedServer(url, workers="2") as two:
         for number in range(ROUNDS + 1):

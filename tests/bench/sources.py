@@ -88,7 +88,7 @@ def _measure_open(
         draw.shuffle(changing)
         for granule in changing[: stage.number(300, 100)]:
             watched.change(writer, granule)
-            time.sleep(draw.random() * 0.1)
+            time.sleep(draw.random() * 0.07)
         wait_until(watched.all_seen, "all changes were seen", 60)
     words = f"{_OPEN_JOBS} open jobs: ORCA's commit to a watcher"
     stage.findings.add(f"{words}, p50", [watched.quantile(0.5)], "ms")
