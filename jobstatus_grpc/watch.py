@@ -55,7 +55,7 @@ class WatchHub:
         store: what is watched.
         encoder: makes the frames.
         tokens: returns what signs tokens; raises StoreUnavailable before the store has been prepared.
-        tail: threads that read changes as they come.
+        tail: threads that find jobs, and read their changes as they come.
         behind: threads that read changes for streams that have fallen behind.
         snapshots: threads that read snapshots.
         poll_interval: seconds between two looks at all watched jobs.
@@ -95,7 +95,7 @@ class WatchHub:
         failures = Coalescing(self._read_failures)
         self._reading = Reading(self.read_changes, self.why_gone, self.frame, failures)
         self._snapshots = snapshots
-        self._found = Batches(self._find_jobs, tail)
+        self._finding = Batches(self._find_jobs, tail)
         self._shelf = SnapshotShelf(self.find_job, self._make_snapshot)
         self._poll_interval = poll_interval
         self._feeds: dict[int, Feed] = {}
@@ -275,7 +275,7 @@ class WatchHub:
             JobNotFound: there is no such job.
             StoreUnavailable: the database does not answer.
         """
-        return await self._found.ask(key)
+        return await self._finding.ask(key)
 
     async def open_snapshot(self, key: JobKey, exact: bool) -> Snapshot:
         """Return a snapshot of a job, shared by those who ask for it together; `leave` gives it back.
